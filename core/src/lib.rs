@@ -1,1 +1,18 @@
-#![allow(missing_docs)]
+//! The core of Trialog: a Kafka-compatible broker and controller as one deterministic state machine.
+//!
+//! The core does no input or output. A driver hands it [`io::Input`]s through [`node::Node::step`] and carries out
+//! the [`io::Effect`]s that come back; see [`io`] for the contract. It reads no clock, starts no thread, opens no
+//! file or socket, and draws no randomness but from the seed that it was given.
+#![forbid(unsafe_code)]
+
+pub mod event;
+pub mod ids;
+pub mod io;
+pub mod mark;
+pub mod mutant;
+pub mod node;
+pub mod pending;
+pub mod rng;
+pub mod time;
+pub mod wire;
+pub mod work;

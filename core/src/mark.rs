@@ -1,0 +1,46 @@
+//! Coverage marks: names for rare branches, so that a run can report which of them it reached.
+//!
+//! A mark is an event like any other ([`crate::event::Event::Mark`] carries it); the simulator counts them, production ignores them.
+
+/// A rare branch worth proving that some scenario reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Mark {
+    /// Recovery cut a damaged tail that nothing had promised.
+    TornTailCut,
+    /// Recovery found damage below the durable frontier and took the partition offline.
+    RotDetected,
+    /// An index was missing or wrong and was rebuilt.
+    IndexRebuilt,
+    /// A completion arrived for something that no longer waits.
+    StaleCompletion,
+    /// A retried batch of an idempotent producer was answered with its first offset.
+    DuplicateBatch,
+    /// A batch came out of sequence.
+    OutOfOrderSequence,
+    /// A producer's epoch was fenced.
+    ProducerFenced,
+    /// A segment rolled.
+    SegmentRolled,
+    /// Retention removed a segment.
+    RetentionDeletedSegment,
+    /// One sync round covered appends of several partitions.
+    GroupCommit,
+    /// A fetch waited and was answered by an append.
+    FetchWokenByAppend,
+    /// A fetch waited until its time was over.
+    FetchTimedOut,
+    /// A fetch session answered with fewer partitions than it holds.
+    IncrementalFetch,
+    /// A directory failed and was fenced.
+    DirectoryFenced,
+    /// A connection was paused because a budget was spent.
+    ConnectionPaused,
+    /// A frame was refused.
+    FrameRejected,
+    /// The clean-shutdown marker was found.
+    CleanStart,
+    /// No clean-shutdown marker: logs were scanned.
+    UncleanStart,
+    /// The frontier file was rotated.
+    FrontierRotated,
+}

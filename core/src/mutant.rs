@@ -1,0 +1,76 @@
+//! Known bugs, put back on purpose, so that the simulator can be judged by whether it finds them.
+//!
+//! A mutant replaces one rule by a faulty one, at exactly the line whose rule it breaks, through [`Mutants::has`].
+//! Only the simulator's constructor of a node can set one; the deployed constructor always passes [`Mutants::NONE`].
+
+/// One rule that can be broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Mutant {
+    /// acks=all is answered when the append is written, not when it is synced. (KAFKA-10533, etcd #14370: acknowledge beyond the flushed offset.)
+    AckBeforeSync,
+    /// Recovery keeps a tail without checking its checksums.
+    SkipTornTailCheck,
+    /// A created or renamed file's directory is not synced before something relies on the file.
+    ForgetDirectorySync,
+    /// A completion is applied although what waited for it is gone and its slot belongs to another.
+    AcceptStaleToken,
+    /// Producer state starts empty after a restart.
+    ForgetProducerState,
+    /// Consumers read up to the log end, not to the high watermark.
+    ServeAboveHighWatermark,
+    /// Replay of the metadata log skips a record.
+    DropMetadataRecordAtReplay,
+    /// The time index names an offset that is too late.
+    TimeIndexLies,
+}
+
+impl Mutant {
+    /// Every mutant, in the order of the report.
+    pub const ALL: [Mutant; 8] = [
+        Mutant::AckBeforeSync,
+        Mutant::SkipTornTailCheck,
+        Mutant::ForgetDirectorySync,
+        Mutant::AcceptStaleToken,
+        Mutant::ForgetProducerState,
+        Mutant::ServeAboveHighWatermark,
+        Mutant::DropMetadataRecordAtReplay,
+        Mutant::TimeIndexLies,
+    ];
+
+    /// The name that `sim mutants --only` takes.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Mutant::AckBeforeSync => "AckBeforeSync",
+            Mutant::SkipTornTailCheck => "SkipTornTailCheck",
+            Mutant::ForgetDirectorySync => "ForgetDirectorySync",
+            Mutant::AcceptStaleToken => "AcceptStaleToken",
+            Mutant::ForgetProducerState => "ForgetProducerState",
+            Mutant::ServeAboveHighWatermark => "ServeAboveHighWatermark",
+            Mutant::DropMetadataRecordAtReplay => "DropMetadataRecordAtReplay",
+            Mutant::TimeIndexLies => "TimeIndexLies",
+        }
+    }
+}
+
+/// The mutant of this node, if any.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Mutants(Option<Mutant>);
+
+impl Mutants {
+    /// Every rule holds: what every deployed node has.
+    pub const NONE: Mutants = Mutants(None);
+
+    /// One rule broken. For the simulator.
+    #[must_use]
+    pub const fn only(mutant: Mutant) -> Mutants {
+        Mutants(Some(mutant))
+    }
+
+    /// Is `rule` broken here?
+    #[inline]
+    #[must_use]
+    pub fn has(self, rule: Mutant) -> bool {
+        self.0 == Some(rule)
+    }
+}
