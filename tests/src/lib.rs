@@ -1,1 +1,5 @@
-#![allow(missing_docs)]
+//! What the tests of Trialog share: the tidy rules, brokers and clients as processes, and the crash file system.
+//!
+//! Nothing here is deployed. Under `--cfg madsim` only the pure rooms exist.
+
+pub mod tidy;
