@@ -15,7 +15,10 @@ pub struct Complaint {
 }
 
 fn complaint(place: impl Into<String>, what: impl Into<String>) -> Complaint {
-    Complaint { place: place.into(), what: what.into() }
+    Complaint {
+        place: place.into(),
+        what: what.into(),
+    }
 }
 
 /// The rooms of the core from the top of the house to its ground; a room imports only from lower floors.
@@ -70,10 +73,17 @@ pub fn code_only(source: &str) -> String {
             }
         } else if !previous_is_word && raw_string_hashes(&bytes[i..]).is_some() {
             let (prefix, hashes) = raw_string_hashes(&bytes[i..]).unwrap_or((0, 0));
-            let close: String = std::iter::once('"').chain(std::iter::repeat_n('#', hashes)).collect();
+            let close: String = std::iter::once('"')
+                .chain(std::iter::repeat_n('#', hashes))
+                .collect();
             let body = i + prefix + hashes + 1;
             let mut end = body;
-            while end < bytes.len() && !close.chars().enumerate().all(|(k, want)| at(end + k) == want) {
+            while end < bytes.len()
+                && !close
+                    .chars()
+                    .enumerate()
+                    .all(|(k, want)| at(end + k) == want)
+            {
                 end += 1;
             }
             end = (end + close.len()).min(bytes.len());
@@ -129,7 +139,10 @@ pub fn without_tests(code: &str) -> &str {
     let mut from = 0;
     while let Some(found) = code[from..].find("#[cfg(test)]") {
         let at = from + found;
-        if code[at + "#[cfg(test)]".len()..].trim_start().starts_with("mod ") {
+        if code[at + "#[cfg(test)]".len()..]
+            .trim_start()
+            .starts_with("mod ")
+        {
             return &code[..at];
         }
         from = at + 1;
@@ -200,13 +213,23 @@ fn group_heads(group: &str) -> Vec<String> {
 
 /// A file of the core imports only from the floors below its own room.
 pub fn import_direction(path: &str, source: &str) -> Vec<Complaint> {
-    let Some(inside) = path.strip_prefix("core/src/").and_then(|p| p.strip_suffix(".rs")) else { return Vec::new() };
+    let Some(inside) = path
+        .strip_prefix("core/src/")
+        .and_then(|p| p.strip_suffix(".rs"))
+    else {
+        return Vec::new();
+    };
     if inside == "lib" {
         return Vec::new();
     }
     let module: Vec<&str> = inside.trim_end_matches("/mod").split('/').collect();
     let room = module[0];
-    let Some(own) = floor(room) else { return vec![complaint(path, format!("the room {room} is not on the map of the core"))] };
+    let Some(own) = floor(room) else {
+        return vec![complaint(
+            path,
+            format!("the room {room} is not on the map of the core"),
+        )];
+    };
     let code = code_only(source);
     let code = without_tests(&code);
     let mut complaints = Vec::new();
@@ -216,9 +239,18 @@ pub fn import_direction(path: &str, source: &str) -> Vec<Complaint> {
         }
         let place = format!("{path}:{}", line_of(code, at));
         match floor(&target) {
-            None => complaints.push(complaint(place, format!("imports {target}, which is no room of the core: name the room"))),
-            Some(other) if other == own => complaints.push(complaint(place, format!("{room} and {target} are siblings and never import each other"))),
-            Some(other) if other < own => complaints.push(complaint(place, format!("{room} imports {target}, which stands above it"))),
+            None => complaints.push(complaint(
+                place,
+                format!("imports {target}, which is no room of the core: name the room"),
+            )),
+            Some(other) if other == own => complaints.push(complaint(
+                place,
+                format!("{room} and {target} are siblings and never import each other"),
+            )),
+            Some(other) if other < own => complaints.push(complaint(
+                place,
+                format!("{room} imports {target}, which stands above it"),
+            )),
             Some(_) => {}
         }
     }
@@ -228,8 +260,26 @@ pub fn import_direction(path: &str, source: &str) -> Vec<Complaint> {
 /// A package depends only on what its place in the house allows.
 pub fn package_direction(path: &str, manifest: &str) -> Vec<Complaint> {
     let forbidden: &[&str] = match path {
-        "core/Cargo.toml" => &["trialog-sim", "trialog-net", "trialog-tests", "tokio", "madsim", "rustix", "libc", "rand", "tempfile"],
-        "sim/Cargo.toml" => &["trialog-net", "trialog-tests", "tokio", "madsim", "rustix", "libc", "tempfile"],
+        "core/Cargo.toml" => &[
+            "trialog-sim",
+            "trialog-net",
+            "trialog-tests",
+            "tokio",
+            "madsim",
+            "rustix",
+            "libc",
+            "rand",
+            "tempfile",
+        ],
+        "sim/Cargo.toml" => &[
+            "trialog-net",
+            "trialog-tests",
+            "tokio",
+            "madsim",
+            "rustix",
+            "libc",
+            "tempfile",
+        ],
         "net/Cargo.toml" => &["trialog-sim", "trialog-tests"],
         "bin/Cargo.toml" => &["trialog-tests"],
         _ => &[],
@@ -238,7 +288,10 @@ pub fn package_direction(path: &str, manifest: &str) -> Vec<Complaint> {
     for (number, line) in manifest.lines().enumerate() {
         let name = line.split(['.', '=', ' ']).next().unwrap_or("");
         if forbidden.contains(&name) {
-            complaints.push(complaint(format!("{path}:{}", number + 1), format!("must not depend on {name}")));
+            complaints.push(complaint(
+                format!("{path}:{}", number + 1),
+                format!("must not depend on {name}"),
+            ));
         }
     }
     complaints
@@ -257,7 +310,10 @@ pub fn crate_direction(path: &str, source: &str) -> Vec<Complaint> {
     for name in forbidden {
         for (at, _) in code.match_indices(&format!("{name}::")) {
             if !code[..at].ends_with(is_word) {
-                complaints.push(complaint(format!("{path}:{}", line_of(&code, at)), format!("must not use {name}")));
+                complaints.push(complaint(
+                    format!("{path}:{}", line_of(&code, at)),
+                    format!("must not use {name}"),
+                ));
             }
         }
     }
@@ -266,7 +322,18 @@ pub fn crate_direction(path: &str, source: &str) -> Vec<Complaint> {
 
 /// The top level is the house and nothing else.
 pub fn layout(names: &BTreeSet<String>) -> Vec<Complaint> {
-    const HOUSE: &[&str] = &["Cargo.toml", "Cargo.lock", "LICENSE", "README.md", "ARCHITECTURE.md", "core", "sim", "net", "bin", "tests"];
+    const HOUSE: &[&str] = &[
+        "Cargo.toml",
+        "Cargo.lock",
+        "LICENSE",
+        "README.md",
+        "ARCHITECTURE.md",
+        "core",
+        "sim",
+        "net",
+        "bin",
+        "tests",
+    ];
     let mut complaints = Vec::new();
     for name in names {
         if !HOUSE.contains(&name.as_str()) && !name.starts_with('.') {
@@ -291,9 +358,16 @@ pub fn deterministic_room(path: &str, source: &str) -> Vec<Complaint> {
     if path.ends_with("/src/lib.rs") && !code.contains("#![forbid(unsafe_code)]") {
         complaints.push(complaint(path, "must say #![forbid(unsafe_code)]"));
     }
-    for lint in ["clippy::disallowed_methods", "clippy::disallowed_types", "clippy::disallowed_macros"] {
+    for lint in [
+        "clippy::disallowed_methods",
+        "clippy::disallowed_types",
+        "clippy::disallowed_macros",
+    ] {
         for (at, _) in code.match_indices(lint) {
-            complaints.push(complaint(format!("{path}:{}", line_of(&code, at)), format!("must not touch {lint}")));
+            complaints.push(complaint(
+                format!("{path}:{}", line_of(&code, at)),
+                format!("must not touch {lint}"),
+            ));
         }
     }
     complaints
@@ -301,21 +375,35 @@ pub fn deterministic_room(path: &str, source: &str) -> Vec<Complaint> {
 
 /// A match over the enums of the boundary names every variant.
 pub fn closed_enums(path: &str, source: &str) -> Vec<Complaint> {
-    const CLOSED: &[&str] = &["Input::", "Effect::", "DiskOp::", "DiskDone::", "DiskResult::"];
+    const CLOSED: &[&str] = &[
+        "Input::",
+        "Effect::",
+        "DiskOp::",
+        "DiskDone::",
+        "DiskResult::",
+    ];
     let code = code_only(source);
     let mut complaints = Vec::new();
     for (at, _) in code.match_indices("match ") {
         if code[..at].ends_with(|c| is_word(c) || c == '.') {
             continue;
         }
-        let Some(body) = match_body(&code[at..]) else { continue };
+        let Some(body) = match_body(&code[at..]) else {
+            continue;
+        };
         let patterns = arm_patterns(body);
         let over_closed = patterns.iter().any(|p| {
-            CLOSED.iter().any(|name| p.match_indices(name).any(|(i, _)| !p[..i].ends_with(is_word) && !inside_payload(&p[..i])))
+            CLOSED.iter().any(|name| {
+                p.match_indices(name)
+                    .any(|(i, _)| !p[..i].ends_with(is_word) && !inside_payload(&p[..i]))
+            })
         });
         let catch_all = patterns.iter().any(|p| {
             let p = p.trim();
-            p == "_" || (!p.is_empty() && p.chars().all(is_word) && p.starts_with(|c: char| c.is_lowercase() || c == '_'))
+            p == "_"
+                || (!p.is_empty()
+                    && p.chars().all(is_word)
+                    && p.starts_with(|c: char| c.is_lowercase() || c == '_'))
         });
         if over_closed && catch_all {
             complaints.push(complaint(
@@ -384,7 +472,9 @@ fn arm_patterns(body: &str) -> Vec<&str> {
             let Some(close) = closing(after) else { break };
             after[close + 1..].trim_start().trim_start_matches(',')
         } else {
-            let Some(comma) = at_depth_zero(after, ",") else { break };
+            let Some(comma) = at_depth_zero(after, ",") else {
+                break;
+            };
             &after[comma + 1..]
         };
     }
@@ -409,15 +499,23 @@ fn at_depth_zero(text: &str, wanted: &str) -> Option<usize> {
 /// Every file says what it owns, nothing is left to be done, and no test is switched off.
 pub fn finished(path: &str, source: &str) -> Vec<Complaint> {
     let mut complaints = Vec::new();
-    let header = source.lines().find(|line| !line.trim().is_empty() && !line.starts_with("#!["));
+    let header = source
+        .lines()
+        .find(|line| !line.trim().is_empty() && !line.starts_with("#!["));
     if !header.is_some_and(|line| line.starts_with("//!")) {
-        complaints.push(complaint(path, "must open with //!: what it owns and what it never does"));
+        complaints.push(complaint(
+            path,
+            "must open with //!: what it owns and what it never does",
+        ));
     }
     let code = code_only(source);
     for stub in ["todo!", "unimplemented!", "dbg!", "#[ignore"] {
         for (at, _) in code.match_indices(stub) {
             if !code[..at].ends_with(is_word) {
-                complaints.push(complaint(format!("{path}:{}", line_of(&code, at)), format!("{stub} is not finished work")));
+                complaints.push(complaint(
+                    format!("{path}:{}", line_of(&code, at)),
+                    format!("{stub} is not finished work"),
+                ));
             }
         }
     }
@@ -429,17 +527,33 @@ pub fn fresh(path: &str, committed: &str, generated: &str) -> Vec<Complaint> {
     if committed == generated {
         return Vec::new();
     }
-    let line = committed.lines().zip(generated.lines()).take_while(|(a, b)| a == b).count() + 1;
-    vec![complaint(format!("{path}:{line}"), "is out of date: generate it again")]
+    let line = committed
+        .lines()
+        .zip(generated.lines())
+        .take_while(|(a, b)| a == b)
+        .count()
+        + 1;
+    vec![complaint(
+        format!("{path}:{line}"),
+        "is out of date: generate it again",
+    )]
 }
 
 /// Nothing speaks of the machine that it was written on.
 pub fn portable(path: &str, text: &str) -> Vec<Complaint> {
-    let foreign = [concat!("/wo", "rk/"), concat!("/ro", "ot/"), concat!("shared/", "design"), concat!("mutants", ".md")];
+    let foreign = [
+        concat!("/wo", "rk/"),
+        concat!("/ro", "ot/"),
+        concat!("shared/", "design"),
+        concat!("mutants", ".md"),
+    ];
     let mut complaints = Vec::new();
     for (number, line) in text.lines().enumerate() {
         if let Some(word) = foreign.iter().find(|word| line.contains(**word)) {
-            complaints.push(complaint(format!("{path}:{}", number + 1), format!("names {word}, which no other machine has")));
+            complaints.push(complaint(
+                format!("{path}:{}", number + 1),
+                format!("names {word}, which no other machine has"),
+            ));
         }
     }
     complaints
@@ -455,7 +569,9 @@ mod tests {
 
     #[test]
     fn comments_and_literals_are_not_code() {
-        let code = code_only("a // crate::x\n\"crate::y\\\"\" 'c' '\\'' r#\"crate::z\"# /* crate::\n /* w */ v */ b 'life");
+        let code = code_only(
+            "a // crate::x\n\"crate::y\\\"\" 'c' '\\'' r#\"crate::z\"# /* crate::\n /* w */ v */ b 'life",
+        );
         assert!(!code.contains("crate"), "{code}");
         assert!(code.contains('a') && code.contains(" b 'life"), "{code}");
         assert_eq!(code.matches('\n').count(), 2);
@@ -463,37 +579,133 @@ mod tests {
 
     #[test]
     fn imports_go_down() {
-        assert_eq!(import_direction("core/src/log/segment.rs", "use crate::io::DiskOp;\nuse crate::{ids::Offset, wire::{batch, x}};"), vec![]);
-        assert_eq!(import_direction("core/src/log/segment.rs", "use crate::log::index::Index;\nuse super::index;\nfn f() { super::super::io::f() }"), vec![]);
-        assert_eq!(places(&import_direction("core/src/log/segment.rs", "\nuse crate::partition::Leader;")), ["core/src/log/segment.rs:2"]);
-        assert_eq!(places(&import_direction("core/src/log/segment.rs", "use crate::{io, api::{a, b}};")), ["core/src/log/segment.rs:1"]);
-        assert_eq!(places(&import_direction("core/src/log/mod.rs", "fn f() { crate::node::g() }")), ["core/src/log/mod.rs:1"]);
-        assert_eq!(places(&import_direction("core/src/log/segment.rs", "use super::super::node::x;")), ["core/src/log/segment.rs:1"]);
+        assert_eq!(
+            import_direction(
+                "core/src/log/segment.rs",
+                "use crate::io::DiskOp;\nuse crate::{ids::Offset, wire::{batch, x}};"
+            ),
+            vec![]
+        );
+        assert_eq!(
+            import_direction(
+                "core/src/log/segment.rs",
+                "use crate::log::index::Index;\nuse super::index;\nfn f() { super::super::io::f() }"
+            ),
+            vec![]
+        );
+        assert_eq!(
+            places(&import_direction(
+                "core/src/log/segment.rs",
+                "\nuse crate::partition::Leader;"
+            )),
+            ["core/src/log/segment.rs:2"]
+        );
+        assert_eq!(
+            places(&import_direction(
+                "core/src/log/segment.rs",
+                "use crate::{io, api::{a, b}};"
+            )),
+            ["core/src/log/segment.rs:1"]
+        );
+        assert_eq!(
+            places(&import_direction(
+                "core/src/log/mod.rs",
+                "fn f() { crate::node::g() }"
+            )),
+            ["core/src/log/mod.rs:1"]
+        );
+        assert_eq!(
+            places(&import_direction(
+                "core/src/log/segment.rs",
+                "use super::super::node::x;"
+            )),
+            ["core/src/log/segment.rs:1"]
+        );
     }
 
     #[test]
     fn siblings_are_strangers_and_every_room_is_on_the_map() {
-        assert_eq!(import_direction("core/src/group/mod.rs", "use crate::txn::Marker;").len(), 1);
+        assert_eq!(
+            import_direction("core/src/group/mod.rs", "use crate::txn::Marker;").len(),
+            1
+        );
         assert_eq!(import_direction("core/src/attic/mod.rs", "").len(), 1);
-        assert_eq!(import_direction("core/src/log/mod.rs", "use crate::attic::x;").len(), 1);
-        assert_eq!(import_direction("core/src/log/mod.rs", "#[cfg(test)]\nmod tests { use crate::node::x; }"), vec![]);
-        assert_eq!(import_direction("core/src/log/mod.rs", "#[cfg(test)]\nfn helper() {}\nuse crate::node::x;").len(), 1);
+        assert_eq!(
+            import_direction("core/src/log/mod.rs", "use crate::attic::x;").len(),
+            1
+        );
+        assert_eq!(
+            import_direction(
+                "core/src/log/mod.rs",
+                "#[cfg(test)]\nmod tests { use crate::node::x; }"
+            ),
+            vec![]
+        );
+        assert_eq!(
+            import_direction(
+                "core/src/log/mod.rs",
+                "#[cfg(test)]\nfn helper() {}\nuse crate::node::x;"
+            )
+            .len(),
+            1
+        );
     }
 
     #[test]
     fn packages_keep_their_place() {
-        assert_eq!(package_direction("net/Cargo.toml", "[dependencies]\ntrialog-sim.workspace = true").len(), 1);
-        assert_eq!(package_direction("core/Cargo.toml", "tokio = \"1\"").len(), 1);
-        assert_eq!(package_direction("net/Cargo.toml", "trialog-core.workspace = true\ntokio.workspace = true"), vec![]);
-        assert_eq!(crate_direction("net/src/driver.rs", "use trialog_sim::World;").len(), 1);
-        assert_eq!(crate_direction("core/src/io.rs", "async fn f() { tokio::spawn(g()) }").len(), 1);
-        assert_eq!(crate_direction("net/src/driver.rs", "use tokio::net::TcpStream; // trialog_sim::World"), vec![]);
+        assert_eq!(
+            package_direction(
+                "net/Cargo.toml",
+                "[dependencies]\ntrialog-sim.workspace = true"
+            )
+            .len(),
+            1
+        );
+        assert_eq!(
+            package_direction("core/Cargo.toml", "tokio = \"1\"").len(),
+            1
+        );
+        assert_eq!(
+            package_direction(
+                "net/Cargo.toml",
+                "trialog-core.workspace = true\ntokio.workspace = true"
+            ),
+            vec![]
+        );
+        assert_eq!(
+            crate_direction("net/src/driver.rs", "use trialog_sim::World;").len(),
+            1
+        );
+        assert_eq!(
+            crate_direction("core/src/io.rs", "async fn f() { tokio::spawn(g()) }").len(),
+            1
+        );
+        assert_eq!(
+            crate_direction(
+                "net/src/driver.rs",
+                "use tokio::net::TcpStream; // trialog_sim::World"
+            ),
+            vec![]
+        );
     }
 
     #[test]
     fn the_top_level_is_the_house() {
-        let whole: BTreeSet<String> =
-            ["Cargo.toml", "Cargo.lock", "LICENSE", "README.md", "ARCHITECTURE.md", "core", "sim", "net", "bin", "tests", ".ci"].map(String::from).into();
+        let whole: BTreeSet<String> = [
+            "Cargo.toml",
+            "Cargo.lock",
+            "LICENSE",
+            "README.md",
+            "ARCHITECTURE.md",
+            "core",
+            "sim",
+            "net",
+            "bin",
+            "tests",
+            ".ci",
+        ]
+        .map(String::from)
+        .into();
         assert_eq!(layout(&whole), vec![]);
         let mut more = whole.clone();
         more.insert("scripts".into());
@@ -505,22 +717,47 @@ mod tests {
 
     #[test]
     fn deterministic_rooms_forbid_unsafe_and_keep_their_bans() {
-        assert_eq!(deterministic_room("core/src/lib.rs", "//! x\npub mod io;").len(), 1);
-        assert_eq!(deterministic_room("core/src/lib.rs", "#![forbid(unsafe_code)]\n"), vec![]);
-        assert_eq!(deterministic_room("sim/src/world.rs", "#[allow(clippy::disallowed_types)]\nfn f() {}").len(), 1);
-        assert_eq!(deterministic_room("net/src/lib.rs", "pub mod driver;"), vec![]);
+        assert_eq!(
+            deterministic_room("core/src/lib.rs", "//! x\npub mod io;").len(),
+            1
+        );
+        assert_eq!(
+            deterministic_room("core/src/lib.rs", "#![forbid(unsafe_code)]\n"),
+            vec![]
+        );
+        assert_eq!(
+            deterministic_room(
+                "sim/src/world.rs",
+                "#[allow(clippy::disallowed_types)]\nfn f() {}"
+            )
+            .len(),
+            1
+        );
+        assert_eq!(
+            deterministic_room("net/src/lib.rs", "pub mod driver;"),
+            vec![]
+        );
     }
 
     #[test]
     fn boundary_matches_name_every_variant() {
         let bad = "fn f() { match input { Input::A { x } => g(x), Input::B => { if x { h() } } _ => {} } }";
         assert_eq!(closed_enums("net/src/a.rs", bad).len(), 1);
-        assert_eq!(closed_enums("net/src/a.rs", "fn f() { match e { Effect::A => 1, other => 2 } }").len(), 1);
-        let guarded = "fn f() { match e { Effect::A(x) if x > 1 => 1, Effect::A(_) | Effect::B => 2 } }";
+        assert_eq!(
+            closed_enums(
+                "net/src/a.rs",
+                "fn f() { match e { Effect::A => 1, other => 2 } }"
+            )
+            .len(),
+            1
+        );
+        let guarded =
+            "fn f() { match e { Effect::A(x) if x > 1 => 1, Effect::A(_) | Effect::B => 2 } }";
         assert_eq!(closed_enums("net/src/a.rs", guarded), vec![]);
         let other_enum = "fn f() { match code { 1 => Input::A, _ => Input::B } }";
         assert_eq!(closed_enums("net/src/a.rs", other_enum), vec![]);
-        let nested = "fn f() { match e { Effect::A => match n { 1 => 2, _ => 3 }, Effect::B => 4 } }";
+        let nested =
+            "fn f() { match e { Effect::A => match n { 1 => 2, _ => 3 }, Effect::B => 4 } }";
         assert_eq!(closed_enums("net/src/a.rs", nested), vec![]);
         let queue = "fn f() { match queue.pop() { Some(Input::A) => 1, _ => 3 } }";
         assert_eq!(closed_enums("net/src/a.rs", queue), vec![]);
@@ -529,10 +766,21 @@ mod tests {
     #[test]
     fn files_introduce_themselves_and_are_finished() {
         assert_eq!(finished("core/src/a.rs", "//! Owns a.\nfn f() {}"), vec![]);
-        assert_eq!(finished("core/src/a.rs", "#![cfg(unix)]\n//! Owns a.\n"), vec![]);
+        assert_eq!(
+            finished("core/src/a.rs", "#![cfg(unix)]\n//! Owns a.\n"),
+            vec![]
+        );
         assert_eq!(finished("core/src/a.rs", "fn f() {}").len(), 1);
-        let stub = ["//! Owns a.\nfn f() { to", "do!() }\n#[ig", "nore]\nfn g() {}"].concat();
-        assert_eq!(places(&finished("core/src/a.rs", &stub)), ["core/src/a.rs:2", "core/src/a.rs:3"]);
+        let stub = [
+            "//! Owns a.\nfn f() { to",
+            "do!() }\n#[ig",
+            "nore]\nfn g() {}",
+        ]
+        .concat();
+        assert_eq!(
+            places(&finished("core/src/a.rs", &stub)),
+            ["core/src/a.rs:2", "core/src/a.rs:3"]
+        );
     }
 
     #[test]

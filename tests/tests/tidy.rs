@@ -7,7 +7,10 @@ use std::process::Command;
 use trialog_tests::tidy::{self, Complaint};
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ is inside the repository").to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("tests/ is inside the repository")
+        .to_owned()
 }
 
 /// Paths below the root that git would commit: tracked, or new and not ignored.
@@ -17,9 +20,16 @@ fn tree() -> Vec<String> {
         .current_dir(root())
         .output()
         .expect("git lists the tree");
-    assert!(listing.status.success(), "git ls-files: {}", String::from_utf8_lossy(&listing.stderr));
+    assert!(
+        listing.status.success(),
+        "git ls-files: {}",
+        String::from_utf8_lossy(&listing.stderr)
+    );
     let text = String::from_utf8(listing.stdout).expect("paths are UTF-8");
-    text.lines().filter(|path| root().join(path).exists()).map(str::to_owned).collect()
+    text.lines()
+        .filter(|path| root().join(path).exists())
+        .map(str::to_owned)
+        .collect()
 }
 
 fn read(path: &str) -> String {
@@ -27,14 +37,30 @@ fn read(path: &str) -> String {
 }
 
 fn judge(what: &str, complaints: Vec<Complaint>) {
-    let lines: Vec<String> = complaints.iter().map(|c| format!("{}: {}", c.place, c.what)).collect();
+    let lines: Vec<String> = complaints
+        .iter()
+        .map(|c| format!("{}: {}", c.place, c.what))
+        .collect();
     assert!(lines.is_empty(), "{what}:\n{}", lines.join("\n"));
 }
 
 fn each_source(what: &str, rule: impl Fn(&str, &str) -> Vec<Complaint>) {
-    let sources: Vec<String> = tree().into_iter().filter(|path| path.ends_with(".rs")).collect();
-    assert!(sources.len() >= 5, "only {} sources: the walk is broken", sources.len());
-    judge(what, sources.iter().flat_map(|path| rule(path, &read(path))).collect());
+    let sources: Vec<String> = tree()
+        .into_iter()
+        .filter(|path| path.ends_with(".rs"))
+        .collect();
+    assert!(
+        sources.len() >= 5,
+        "only {} sources: the walk is broken",
+        sources.len()
+    );
+    judge(
+        what,
+        sources
+            .iter()
+            .flat_map(|path| rule(path, &read(path)))
+            .collect(),
+    );
 }
 
 #[test]
@@ -46,12 +72,21 @@ fn rooms_import_downwards_only() {
 #[test]
 fn packages_depend_downwards_only() {
     let manifests = ["core", "sim", "net", "bin"].map(|package| format!("{package}/Cargo.toml"));
-    judge("packages", manifests.iter().flat_map(|path| tidy::package_direction(path, &read(path))).collect());
+    judge(
+        "packages",
+        manifests
+            .iter()
+            .flat_map(|path| tidy::package_direction(path, &read(path)))
+            .collect(),
+    );
 }
 
 #[test]
 fn the_top_level_is_the_house() {
-    let names: BTreeSet<String> = tree().iter().filter_map(|path| path.split('/').next().map(str::to_owned)).collect();
+    let names: BTreeSet<String> = tree()
+        .iter()
+        .filter_map(|path| path.split('/').next().map(str::to_owned))
+        .collect();
     judge("layout", tidy::layout(&names));
 }
 
@@ -73,31 +108,81 @@ fn files_introduce_themselves_and_are_finished() {
 #[test]
 fn nothing_names_one_machine() {
     let texts = tree().into_iter().filter(|path| {
-        [".rs", ".md", ".toml", ".xml", ".java", ".py", ".txt", ".properties"].iter().any(|end| path.ends_with(end)) || path.ends_with("/run")
+        [
+            ".rs",
+            ".md",
+            ".toml",
+            ".xml",
+            ".java",
+            ".py",
+            ".txt",
+            ".properties",
+        ]
+        .iter()
+        .any(|end| path.ends_with(end))
+            || path.ends_with("/run")
     });
-    judge("portable", texts.flat_map(|path| tidy::portable(&path, &read(&path))).collect());
+    judge(
+        "portable",
+        texts
+            .flat_map(|path| tidy::portable(&path, &read(&path)))
+            .collect(),
+    );
 }
 
 /// One line of code for each thing that the deterministic rooms may not touch, with the path that the complaint must name.
 const FORBIDDEN: &[(&str, &str)] = &[
-    ("let _ = std::time::Instant::now();", "std::time::Instant::now"),
-    ("let _ = std::time::SystemTime::now();", "std::time::SystemTime::now"),
-    ("std::thread::sleep(std::time::Duration::ZERO);", "std::thread::sleep"),
+    (
+        "let _ = std::time::Instant::now();",
+        "std::time::Instant::now",
+    ),
+    (
+        "let _ = std::time::SystemTime::now();",
+        "std::time::SystemTime::now",
+    ),
+    (
+        "std::thread::sleep(std::time::Duration::ZERO);",
+        "std::thread::sleep",
+    ),
     ("std::thread::spawn(|| ());", "std::thread::spawn"),
     ("std::thread::scope(|_| ());", "std::thread::scope"),
-    ("let _ = std::collections::HashMap::<u8, u8>::new();", "std::collections::HashMap"),
-    ("let _ = std::collections::HashSet::<u8>::new();", "std::collections::HashSet"),
-    ("let _ = std::hash::RandomState::new();", "std::hash::RandomState"),
+    (
+        "let _ = std::collections::HashMap::<u8, u8>::new();",
+        "std::collections::HashMap",
+    ),
+    (
+        "let _ = std::collections::HashSet::<u8>::new();",
+        "std::collections::HashSet",
+    ),
+    (
+        "let _ = std::hash::RandomState::new();",
+        "std::hash::RandomState",
+    ),
     ("let _ = std::fs::read(\"a\");", "std::fs::read"),
     ("let _ = std::fs::File::open(\"a\");", "std::fs::File"),
-    ("let _ = std::fs::OpenOptions::new();", "std::fs::OpenOptions"),
-    ("let _ = std::net::TcpStream::connect(\"a:1\");", "std::net::TcpStream"),
-    ("let _ = std::net::TcpListener::bind(\"a:1\");", "std::net::TcpListener"),
-    ("let _ = std::net::UdpSocket::bind(\"a:1\");", "std::net::UdpSocket"),
+    (
+        "let _ = std::fs::OpenOptions::new();",
+        "std::fs::OpenOptions",
+    ),
+    (
+        "let _ = std::net::TcpStream::connect(\"a:1\");",
+        "std::net::TcpStream",
+    ),
+    (
+        "let _ = std::net::TcpListener::bind(\"a:1\");",
+        "std::net::TcpListener",
+    ),
+    (
+        "let _ = std::net::UdpSocket::bind(\"a:1\");",
+        "std::net::UdpSocket",
+    ),
     ("let _ = std::env::var(\"A\");", "std::env::var"),
     ("let _ = std::env::args();", "std::env::args"),
     ("std::process::exit(1);", "std::process::exit"),
-    ("let _ = std::process::Command::new(\"a\");", "std::process::Command"),
+    (
+        "let _ = std::process::Command::new(\"a\");",
+        "std::process::Command",
+    ),
     ("println!();", "std::println"),
     ("eprintln!();", "std::eprintln"),
     ("let _ = rand::rng();", "rand::rng"),
@@ -112,14 +197,33 @@ fn not_refused(package: &str) -> Vec<&'static str> {
         std::fs::create_dir_all(path.parent().expect("a parent")).expect("make a directory");
         std::fs::write(path, text).expect("write the sample");
     };
-    write("Cargo.toml", "[package]\nname = \"sample\"\nversion = \"0.0.0\"\nedition = \"2024\"\n[dependencies]\nrand = { path = \"rand\" }\n[workspace]\n");
-    write("rand/Cargo.toml", "[package]\nname = \"rand\"\nversion = \"0.10.0\"\nedition = \"2024\"\n");
-    write("rand/src/lib.rs", "pub fn rng() -> u8 { 1 }\npub fn random<T: Default>() -> T { T::default() }\npub mod rngs { pub struct ThreadRng; pub struct SysRng; }\n");
+    write(
+        "Cargo.toml",
+        "[package]\nname = \"sample\"\nversion = \"0.0.0\"\nedition = \"2024\"\n[dependencies]\nrand = { path = \"rand\" }\n[workspace]\n",
+    );
+    write(
+        "rand/Cargo.toml",
+        "[package]\nname = \"rand\"\nversion = \"0.10.0\"\nedition = \"2024\"\n",
+    );
+    write(
+        "rand/src/lib.rs",
+        "pub fn rng() -> u8 { 1 }\npub fn random<T: Default>() -> T { T::default() }\npub mod rngs { pub struct ThreadRng; pub struct SysRng; }\n",
+    );
     write("clippy.toml", &read(&format!("{package}/clippy.toml")));
-    let functions: String = FORBIDDEN.iter().enumerate().map(|(n, (line, _))| format!("pub fn f{n}() {{ {line} }}\n")).collect();
+    let functions: String = FORBIDDEN
+        .iter()
+        .enumerate()
+        .map(|(n, (line, _))| format!("pub fn f{n}() {{ {line} }}\n"))
+        .collect();
     write("src/lib.rs", &functions);
     let clippy = Command::new(env!("CARGO"))
-        .args(["clippy", "--offline", "--quiet", "--message-format", "short"])
+        .args([
+            "clippy",
+            "--offline",
+            "--quiet",
+            "--message-format",
+            "short",
+        ])
         .env_remove("RUSTFLAGS")
         .env("CARGO_TARGET_DIR", sample.path().join("target"))
         .current_dir(sample.path())
@@ -127,10 +231,18 @@ fn not_refused(package: &str) -> Vec<&'static str> {
         .expect("cargo clippy runs");
     let said = String::from_utf8_lossy(&clippy.stderr).into_owned();
     let refused = |(n, path): (usize, &str)| {
-        said.lines().any(|line| line.starts_with(&format!("src/lib.rs:{}:", n + 1)) && line.contains("disallowed") && line.contains(path))
+        said.lines().any(|line| {
+            line.starts_with(&format!("src/lib.rs:{}:", n + 1))
+                && line.contains("disallowed")
+                && line.contains(path)
+        })
     };
-    let missed: Vec<&str> =
-        FORBIDDEN.iter().enumerate().filter(|(n, (_, path))| !refused((*n, path))).map(|(_, (line, _))| *line).collect();
+    let missed: Vec<&str> = FORBIDDEN
+        .iter()
+        .enumerate()
+        .filter(|(n, (_, path))| !refused((*n, path)))
+        .map(|(_, (line, _))| *line)
+        .collect();
     if !missed.is_empty() {
         eprintln!("clippy said:\n{said}");
     }
