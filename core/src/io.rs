@@ -39,6 +39,9 @@ pub use crate::wire::Parts;
 
 use crate::event::Event;
 use crate::ids::{ConnId, DirId, FileId, ListenerId};
+use crate::mutant::Mutants;
+use crate::rng::Rng;
+use crate::time::Now;
 use crate::work::{Facts, Job};
 
 /// The frame limit of a connection that has not authenticated: 64 KiB.
@@ -538,6 +541,20 @@ impl Effects {
     pub fn mark(&mut self, mark: crate::mark::Mark) {
         self.events.push(Event::Mark(mark));
     }
+}
+
+/// What [`Node::step`](crate::node::Node::step) hands down to a room that may issue effects: the moment, where effects go, the keyed
+/// randomness and the broken rule, if any. Borrowed for one call, never kept.
+#[derive(Debug)]
+pub struct Cx<'a> {
+    /// Both clocks at this step.
+    pub now: Now,
+    /// Where effects and events go.
+    pub out: &'a mut Effects,
+    /// The node's randomness.
+    pub rng: &'a Rng,
+    /// The rule that is broken in this node: none, outside the simulator's mutant runs.
+    pub mutants: Mutants,
 }
 
 /// Why a node wants to be woken.
