@@ -2,4 +2,6 @@
 //!
 //! Nothing here is deployed. Under `--cfg madsim` only the pure rooms exist.
 
+#[cfg(not(madsim))]
+pub mod crashfs;
 pub mod tidy;
