@@ -12,7 +12,9 @@ fn mounted() -> CrashFs {
 }
 
 fn sync_directory(fs: &CrashFs, below: &str) {
-    File::open(fs.path().join(below)).and_then(|d| d.sync_all()).expect("sync a directory");
+    File::open(fs.path().join(below))
+        .and_then(|d| d.sync_all())
+        .expect("sync a directory");
 }
 
 fn lose(fs: &mut CrashFs) {
@@ -25,8 +27,15 @@ fn it_is_a_file_system() {
     let path = fs.path();
     fs::create_dir_all(path.join("a/b")).expect("directories");
     fs::write(path.join("a/b/f"), vec![7; 3_000_000]).expect("a large file");
-    assert_eq!(fs::read(path.join("a/b/f")).expect("read"), vec![7; 3_000_000]);
-    let mut file = OpenOptions::new().read(true).write(true).open(path.join("a/b/f")).expect("open");
+    assert_eq!(
+        fs::read(path.join("a/b/f")).expect("read"),
+        vec![7; 3_000_000]
+    );
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(path.join("a/b/f"))
+        .expect("open");
     file.set_len(10).expect("truncate");
     file.write_all_at(b"xy", 20).expect("write");
     file.seek(SeekFrom::Start(8)).expect("seek");
@@ -40,7 +49,11 @@ fn it_is_a_file_system() {
         File::create(path.join(format!("many-{n}"))).expect("create");
     }
     assert_eq!(fs::read_dir(&path).expect("list").count(), 501);
-    OpenOptions::new().write(true).truncate(true).open(path.join("g")).expect("O_TRUNC");
+    OpenOptions::new()
+        .write(true)
+        .truncate(true)
+        .open(path.join("g"))
+        .expect("O_TRUNC");
     assert_eq!(fs::metadata(path.join("g")).expect("stat").len(), 0);
 }
 
@@ -55,12 +68,19 @@ fn only_what_was_synced_survives() {
     lost.sync_all().expect("fsync");
     drop((file, lost));
     fs::create_dir(fs.path().join("d")).expect("mkdir");
-    assert_eq!(fs.syncs().iter().map(|((k, p), n)| (*k, p.as_str(), *n)).collect::<Vec<_>>(), [
-        (SyncKind::File, "f", 1),
-        (SyncKind::File, "lost", 1)
-    ]);
+    assert_eq!(
+        fs.syncs()
+            .iter()
+            .map(|((k, p), n)| (*k, p.as_str(), *n))
+            .collect::<Vec<_>>(),
+        [(SyncKind::File, "f", 1), (SyncKind::File, "lost", 1)]
+    );
     lose(&mut fs);
-    assert_eq!(fs::read_dir(fs.path()).expect("list").count(), 0, "no name was synced");
+    assert_eq!(
+        fs::read_dir(fs.path()).expect("list").count(),
+        0,
+        "no name was synced"
+    );
 
     let file = File::create(fs.path().join("f")).expect("create");
     sync_directory(&fs, "");
@@ -77,7 +97,9 @@ fn only_what_was_synced_survives() {
 fn an_atomic_replace_needs_its_three_syncs() {
     let replace = |fs: &CrashFs, ignored: Option<(SyncKind, &str)>| {
         fs::write(fs.path().join("c"), b"old").expect("write");
-        File::open(fs.path().join("c")).and_then(|f| f.sync_all()).expect("fsync");
+        File::open(fs.path().join("c"))
+            .and_then(|f| f.sync_all())
+            .expect("fsync");
         sync_directory(fs, "");
         if let Some((kind, suffix)) = ignored {
             fs.ignore(kind, suffix);
@@ -95,20 +117,40 @@ fn an_atomic_replace_needs_its_three_syncs() {
         fs::read(fs.path().join("c")).expect("read")
     };
     assert_eq!(after(None), b"new");
-    assert_eq!(after(Some((SyncKind::File, ".tmp"))), b"", "the sync before the rename");
-    assert_eq!(after(Some((SyncKind::Directory, ""))), b"old", "the sync of the directory");
+    assert_eq!(
+        after(Some((SyncKind::File, ".tmp"))),
+        b"",
+        "the sync before the rename"
+    );
+    assert_eq!(
+        after(Some((SyncKind::Directory, ""))),
+        b"old",
+        "the sync of the directory"
+    );
 }
 
 #[test]
 fn shared_memory_maps_are_synced_with_their_file() {
     use std::os::fd::AsRawFd;
     let mut fs = mounted();
-    let file = OpenOptions::new().read(true).write(true).create_new(true).open(fs.path().join("m")).expect("create");
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .open(fs.path().join("m"))
+        .expect("create");
     file.set_len(8192).expect("extend");
     sync_directory(&fs, "");
     // SAFETY: a fresh shared map of an open file; it is written inside its bounds and unmapped before it is used again.
     unsafe {
-        let map = libc::mmap(std::ptr::null_mut(), 8192, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED, file.as_raw_fd(), 0);
+        let map = libc::mmap(
+            std::ptr::null_mut(),
+            8192,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_SHARED,
+            file.as_raw_fd(),
+            0,
+        );
         assert_ne!(map, libc::MAP_FAILED, "{}", std::io::Error::last_os_error());
         map.cast::<u8>().add(5000).write(9);
         assert_eq!(libc::msync(map, 8192, libc::MS_SYNC), 0);
@@ -136,10 +178,19 @@ fn a_cut_strikes_between_two_operations() {
             std::io::Result::Ok(())
         });
         assert_eq!(fs.held(Duration::from_secs(10)), true);
-        let join = || assert!(writer.join().expect("the writer returns").is_err(), "the writer was stopped in its middle");
+        let join = || {
+            assert!(
+                writer.join().expect("the writer returns").is_err(),
+                "the writer was stopped in its middle"
+            )
+        };
         fs.power_cut(Plan::lost(), join).expect("cut");
         let left = fs::read(fs.path().join("f")).expect("read");
-        assert_eq!(left, [1, 2, 3][..held as usize / 2], "held after {held} of write, sync, write, sync, …");
+        assert_eq!(
+            left,
+            [1, 2, 3][..held as usize / 2],
+            "held after {held} of write, sync, write, sync, …"
+        );
     }
 }
 
@@ -156,7 +207,13 @@ fn drawn_cuts_tear_files_differently() {
         drop(file);
         let report = fs.power_cut(Plan::drawn(seed), || ()).expect("cut");
         assert_eq!(report.files_dirty, 1);
-        seen.insert(fs::read(fs.path().join("f")).expect("read").iter().filter(|b| **b == 2).count());
+        seen.insert(
+            fs::read(fs.path().join("f"))
+                .expect("read")
+                .iter()
+                .filter(|b| **b == 2)
+                .count(),
+        );
     }
     assert!(seen.len() >= 3, "{seen:?}");
 }

@@ -59,7 +59,10 @@ impl Sparse {
         while !bytes.is_empty() {
             let from = (at % PAGE) as usize;
             let take = bytes.len().min(PAGE as usize - from);
-            let page = self.pages.entry(at / PAGE).or_insert_with(|| Arc::new([0; PAGE as usize]));
+            let page = self
+                .pages
+                .entry(at / PAGE)
+                .or_insert_with(|| Arc::new([0; PAGE as usize]));
             Arc::make_mut(page)[from..from + take].copy_from_slice(&bytes[..take]);
             bytes = &bytes[take..];
             at += take as u64;
@@ -103,7 +106,11 @@ pub struct Content {
 impl Content {
     /// A file that is durable as it is.
     pub fn settled(bytes: Sparse) -> Content {
-        Content { durable: bytes.clone(), now: bytes, pending: Vec::new() }
+        Content {
+            durable: bytes.clone(),
+            now: bytes,
+            pending: Vec::new(),
+        }
     }
 
     /// What readers see.
@@ -124,7 +131,10 @@ impl Content {
     /// A volatile write.
     pub fn write(&mut self, offset: u64, bytes: &[u8]) {
         self.now.write(offset, bytes);
-        self.pending.push(Change::Write { offset, bytes: bytes.to_vec() });
+        self.pending.push(Change::Write {
+            offset,
+            bytes: bytes.to_vec(),
+        });
     }
 
     /// A volatile truncate or extension.
@@ -139,8 +149,12 @@ impl Content {
         let mut shortest = self.durable.length;
         for change in self.pending.drain(..) {
             match change {
-                Change::Write { offset, bytes } if bytes.is_empty() => shortest = shortest.min(offset),
-                Change::Write { offset, bytes } => touched.extend(offset / PAGE..=(offset + bytes.len() as u64 - 1) / PAGE),
+                Change::Write { offset, bytes } if bytes.is_empty() => {
+                    shortest = shortest.min(offset)
+                }
+                Change::Write { offset, bytes } => {
+                    touched.extend(offset / PAGE..=(offset + bytes.len() as u64 - 1) / PAGE)
+                }
                 Change::Resize { length } => shortest = shortest.min(length),
             }
         }
@@ -157,7 +171,11 @@ impl Content {
 
     /// What is left if of the changes that touch sector `s` the first `sector(s, n)` of all `n` survive, and of the `n` changes of
     /// the length the first `length(n)`.
-    pub fn torn(&self, mut sector: impl FnMut(u64, usize) -> usize, length: impl FnOnce(usize) -> usize) -> Sparse {
+    pub fn torn(
+        &self,
+        mut sector: impl FnMut(u64, usize) -> usize,
+        length: impl FnOnce(usize) -> usize,
+    ) -> Sparse {
         // How many changes touch each sector; a truncate touches every sector from its end to the longest the file has been.
         let mut longest = self.durable.length;
         let mut lengths = vec![longest];
@@ -174,13 +192,19 @@ impl Content {
         }
         let touches = |change: &Change, longest: u64| match change {
             Change::Write { bytes, .. } if bytes.is_empty() => 0..0,
-            Change::Write { offset, bytes } => offset / SECTOR..(offset + bytes.len() as u64).div_ceil(SECTOR),
+            Change::Write { offset, bytes } => {
+                offset / SECTOR..(offset + bytes.len() as u64).div_ceil(SECTOR)
+            }
             Change::Resize { length } => length / SECTOR..longest.div_ceil(SECTOR),
         };
         // Only written sectors and those that a truncate cuts hold bytes: holes of a long extension need no entry.
         let holds = |sparse: &Sparse, s: u64| sparse.pages.contains_key(&(s * SECTOR / PAGE));
-        let written: BTreeSet<u64> =
-            self.pending.iter().filter(|c| matches!(c, Change::Write { .. })).flat_map(|c| touches(c, longest)).collect();
+        let written: BTreeSet<u64> = self
+            .pending
+            .iter()
+            .filter(|c| matches!(c, Change::Write { .. }))
+            .flat_map(|c| touches(c, longest))
+            .collect();
         let mut left: BTreeMap<u64, (usize, usize)> = BTreeMap::new();
         let mut count = |s: u64| left.entry(s).or_insert((0, 0)).1 += 1;
         for change in &self.pending {
@@ -188,8 +212,15 @@ impl Content {
                 Change::Write { .. } => touches(change, longest).for_each(&mut count),
                 Change::Resize { .. } => {
                     let range = touches(change, longest);
-                    let durable = self.durable.pages.keys().flat_map(|p| p * (PAGE / SECTOR)..(p + 1) * (PAGE / SECTOR));
-                    let candidates: BTreeSet<u64> = durable.chain(written.iter().copied()).filter(|s| range.contains(s)).collect();
+                    let durable = self
+                        .durable
+                        .pages
+                        .keys()
+                        .flat_map(|p| p * (PAGE / SECTOR)..(p + 1) * (PAGE / SECTOR));
+                    let candidates: BTreeSet<u64> = durable
+                        .chain(written.iter().copied())
+                        .filter(|s| range.contains(s))
+                        .collect();
                     candidates.into_iter().for_each(&mut count);
                 }
             }
@@ -211,7 +242,10 @@ impl Content {
                         if survives(s) {
                             let from = (s * SECTOR).max(*offset);
                             let to = ((s + 1) * SECTOR).min(offset + bytes.len() as u64);
-                            image.put(from, &bytes[(from - offset) as usize..(to - offset) as usize]);
+                            image.put(
+                                from,
+                                &bytes[(from - offset) as usize..(to - offset) as usize],
+                            );
                         }
                     }
                 }
@@ -253,7 +287,11 @@ mod tests {
         assert_eq!(s.read(4998, 10), b"\0\0abc");
         s.resize(5001);
         s.resize(5003);
-        assert_eq!(s.read(5000, 3), b"a\0\0", "what a truncate cut does not come back");
+        assert_eq!(
+            s.read(5000, 3),
+            b"a\0\0",
+            "what a truncate cut does not come back"
+        );
         assert_eq!(s.read(6000, 3), b"");
     }
 
@@ -277,7 +315,9 @@ mod tests {
     fn random_syncs_equal_a_plain_copy() {
         let mut state = 7u64;
         let mut draw = |n: u64| {
-            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            state = state
+                .wrapping_mul(6364136223846793005)
+                .wrapping_add(1442695040888963407);
             (state >> 33) % n
         };
         let mut c = Content::default();
@@ -304,9 +344,17 @@ mod tests {
                 }
             }
             assert_eq!(c.now().read(0, 40_000), model);
-            assert_eq!(c.torn(|_, n| n, |n| n).read(0, 40_000), model, "everything kept is what readers saw");
+            assert_eq!(
+                c.torn(|_, n| n, |n| n).read(0, 40_000),
+                model,
+                "everything kept is what readers saw"
+            );
             assert_eq!(c.torn(|_, _| 0, |_| 0), c.torn(|_, _| 0, |_| 0));
-            assert_eq!(c.torn(|_, _| 0, |_| 0).read(0, 40_000), c.durable().read(0, 40_000), "nothing kept is what was durable");
+            assert_eq!(
+                c.torn(|_, _| 0, |_| 0).read(0, 40_000),
+                c.durable().read(0, 40_000),
+                "nothing kept is what was durable"
+            );
         }
     }
 
@@ -326,10 +374,18 @@ mod tests {
         c.write(0, b"aaaa");
         c.write(4, b"bbbb");
         c.write(0, b"cc");
-        assert_eq!(c.torn(|_, _| 0, |n| n).read(0, 8), [0; 8], "a length without its bytes reads as zeros");
+        assert_eq!(
+            c.torn(|_, _| 0, |n| n).read(0, 8),
+            [0; 8],
+            "a length without its bytes reads as zeros"
+        );
         assert_eq!(c.torn(|_, _| 2, |n| n).read(0, 8), b"aaaabbbb");
         assert_eq!(c.torn(|_, _| 3, |n| n).read(0, 8), b"ccaabbbb");
-        assert_eq!(c.torn(|_, _| 3, |_| 1).read(0, 8), b"ccaa", "bytes without their length are gone");
+        assert_eq!(
+            c.torn(|_, _| 3, |_| 1).read(0, 8),
+            b"ccaa",
+            "bytes without their length are gone"
+        );
         assert_eq!(c.torn(|_, _| 3, |_| 0).len(), 0);
     }
 
@@ -342,7 +398,10 @@ mod tests {
         c.write(1000, &[8; 20]);
         let kept_write_only = c.torn(|s, n| if s == 1 { n } else { 0 }, |_| 0);
         assert_eq!(kept_write_only.len(), 3000);
-        assert_eq!(kept_write_only.read(1000, 24), [[8; 20].as_slice(), &[7; 4]].concat());
+        assert_eq!(
+            kept_write_only.read(1000, 24),
+            [[8; 20].as_slice(), &[7; 4]].concat()
+        );
         assert_eq!(kept_write_only.read(2000, 1000), [7; 1000]);
     }
 }

@@ -71,12 +71,20 @@ pub struct Plan {
 impl Plan {
     /// Everything drawn.
     pub fn drawn(seed: u64) -> Plan {
-        Plan { seed, data: None, entries: None }
+        Plan {
+            seed,
+            data: None,
+            entries: None,
+        }
     }
 
     /// Everything unsynced lost.
     pub fn lost() -> Plan {
-        Plan { seed: 0, data: Some(Fate::Lost), entries: Some(Entries::Lost) }
+        Plan {
+            seed: 0,
+            data: Some(Fate::Lost),
+            entries: Some(Entries::Lost),
+        }
     }
 }
 
@@ -97,7 +105,10 @@ pub struct CutReport {
 #[derive(Clone, Debug)]
 enum Node {
     File(Content),
-    Directory { now: BTreeMap<String, u64>, durable: BTreeMap<String, u64> },
+    Directory {
+        now: BTreeMap<String, u64>,
+        durable: BTreeMap<String, u64>,
+    },
 }
 
 /// One atomic change of names that is not durable yet.
@@ -133,7 +144,10 @@ pub struct Disk {
 
 impl Default for Disk {
     fn default() -> Disk {
-        let root = Node::Directory { now: BTreeMap::new(), durable: BTreeMap::new() };
+        let root = Node::Directory {
+            now: BTreeMap::new(),
+            durable: BTreeMap::new(),
+        };
         Disk {
             nodes: BTreeMap::from([(ROOT, root)]),
             places: BTreeMap::new(),
@@ -156,8 +170,16 @@ impl Disk {
     /// What an inode is.
     pub fn stat(&self, ino: u64) -> Result<Stat, Refused> {
         Ok(match self.nodes.get(&ino).ok_or(libc::ENOENT)? {
-            Node::File(content) => Stat { ino, length: content.now().len(), directory: false },
-            Node::Directory { .. } => Stat { ino, length: 4096, directory: true },
+            Node::File(content) => Stat {
+                ino,
+                length: content.now().len(),
+                directory: false,
+            },
+            Node::Directory { .. } => Stat {
+                ino,
+                length: 4096,
+                directory: true,
+            },
         })
     }
 
@@ -203,7 +225,9 @@ impl Disk {
     fn change(&mut self, names: Vec<(u64, String, Option<u64>)>) {
         self.operations += 1;
         for (directory, name, target) in &names {
-            let Some(Node::Directory { now, .. }) = self.nodes.get_mut(directory) else { continue };
+            let Some(Node::Directory { now, .. }) = self.nodes.get_mut(directory) else {
+                continue;
+            };
             match target {
                 Some(ino) => {
                     now.insert(name.clone(), *ino);
@@ -216,14 +240,22 @@ impl Disk {
     }
 
     /// A new file or directory under a volatile name.
-    pub fn create(&mut self, directory: u64, name: &str, is_directory: bool) -> Result<Stat, Refused> {
+    pub fn create(
+        &mut self,
+        directory: u64,
+        name: &str,
+        is_directory: bool,
+    ) -> Result<Stat, Refused> {
         if self.entries(directory)?.contains_key(name) {
             return Err(libc::EEXIST);
         }
         let ino = self.next;
         self.next += 1;
         let node = if is_directory {
-            Node::Directory { now: BTreeMap::new(), durable: BTreeMap::new() }
+            Node::Directory {
+                now: BTreeMap::new(),
+                durable: BTreeMap::new(),
+            }
         } else {
             Node::File(Content::default())
         };
@@ -233,7 +265,12 @@ impl Disk {
     }
 
     /// Removes a name.
-    pub fn remove(&mut self, directory: u64, name: &str, is_directory: bool) -> Result<(), Refused> {
+    pub fn remove(
+        &mut self,
+        directory: u64,
+        name: &str,
+        is_directory: bool,
+    ) -> Result<(), Refused> {
         let stat = self.lookup(directory, name)?;
         match (stat.directory, is_directory) {
             (true, false) => return Err(libc::EISDIR),
@@ -246,17 +283,28 @@ impl Disk {
     }
 
     /// Renames, replacing what had the new name.
-    pub fn rename(&mut self, from: u64, name: &str, to: u64, new_name: &str) -> Result<(), Refused> {
+    pub fn rename(
+        &mut self,
+        from: u64,
+        name: &str,
+        to: u64,
+        new_name: &str,
+    ) -> Result<(), Refused> {
         let moved = self.lookup(from, name)?;
         match self.lookup(to, new_name) {
             Ok(replaced) if replaced.ino == moved.ino => return Ok(()),
             Ok(replaced) if replaced.directory && !moved.directory => return Err(libc::EISDIR),
             Ok(replaced) if !replaced.directory && moved.directory => return Err(libc::ENOTDIR),
-            Ok(replaced) if replaced.directory && !self.entries(replaced.ino)?.is_empty() => return Err(libc::ENOTEMPTY),
+            Ok(replaced) if replaced.directory && !self.entries(replaced.ino)?.is_empty() => {
+                return Err(libc::ENOTEMPTY);
+            }
             Ok(_) | Err(libc::ENOENT) => {}
             Err(refused) => return Err(refused),
         }
-        self.change(vec![(from, name.to_owned(), None), (to, new_name.to_owned(), Some(moved.ino))]);
+        self.change(vec![
+            (from, name.to_owned(), None),
+            (to, new_name.to_owned(), Some(moved.ino)),
+        ]);
         Ok(())
     }
 
@@ -295,7 +343,10 @@ impl Disk {
     fn hears(&mut self, kind: SyncKind, ino: u64) -> bool {
         self.operations += 1;
         let path = self.path(ino);
-        let deaf = self.deaf.iter().any(|rule| rule.kind == kind && path.ends_with(&rule.suffix));
+        let deaf = self
+            .deaf
+            .iter()
+            .any(|rule| rule.kind == kind && path.ends_with(&rule.suffix));
         *self.heard.entry((kind, path)).or_insert(0) += 1;
         self.ignored += u64::from(deaf);
         !deaf
@@ -322,14 +373,22 @@ impl Disk {
         let mut names: BTreeSet<(u64, String)> = BTreeSet::new();
         let mut chosen = vec![false; self.pending.len()];
         for (index, change) in self.pending.iter().enumerate().rev() {
-            if change.names.iter().any(|(d, n, _)| *d == ino || names.contains(&(*d, n.clone()))) {
+            if change
+                .names
+                .iter()
+                .any(|(d, n, _)| *d == ino || names.contains(&(*d, n.clone())))
+            {
                 chosen[index] = true;
                 names.extend(change.names.iter().map(|(d, n, _)| (*d, n.clone())));
             }
         }
         let mut rest = Vec::new();
         for (change, chosen) in std::mem::take(&mut self.pending).into_iter().zip(chosen) {
-            if chosen { self.settle(&change) } else { rest.push(change) }
+            if chosen {
+                self.settle(&change)
+            } else {
+                rest.push(change)
+            }
         }
         self.pending = rest;
         Ok(())
@@ -361,15 +420,20 @@ impl Disk {
 
     /// What a machine finds that comes back after the power was cut now.
     pub fn after_cut(&self, plan: Plan) -> (Disk, CutReport) {
-        let mut report = CutReport { entries_pending: self.pending.len(), ..CutReport::default() };
+        let mut report = CutReport {
+            entries_pending: self.pending.len(),
+            ..CutReport::default()
+        };
         let mut left = self.clone();
         left.pending.clear();
-        let entries = plan.entries.unwrap_or_else(|| match draw(plan.seed, &[1]) % 4 {
-            0 => Entries::Lost,
-            1 => Entries::Prefix,
-            2 => Entries::Subset,
-            _ => Entries::Kept,
-        });
+        let entries = plan
+            .entries
+            .unwrap_or_else(|| match draw(plan.seed, &[1]) % 4 {
+                0 => Entries::Lost,
+                1 => Entries::Prefix,
+                2 => Entries::Subset,
+                _ => Entries::Kept,
+            });
         let prefix = draw(plan.seed, &[2]) as usize % (self.pending.len() + 1);
         let mut undone: BTreeSet<(u64, String)> = BTreeSet::new();
         for (index, change) in self.pending.iter().enumerate() {
@@ -378,7 +442,11 @@ impl Disk {
                 Entries::Kept => true,
                 Entries::Prefix => index < prefix,
                 Entries::Subset => {
-                    draw(plan.seed, &[3, index as u64]).is_multiple_of(2) && !change.names.iter().any(|(d, n, _)| undone.contains(&(*d, n.clone())))
+                    draw(plan.seed, &[3, index as u64]).is_multiple_of(2)
+                        && !change
+                            .names
+                            .iter()
+                            .any(|(d, n, _)| undone.contains(&(*d, n.clone())))
                 }
             };
             if survives {
@@ -412,7 +480,9 @@ impl Disk {
         let mut open = vec![ROOT];
         self.places.clear();
         while let Some(directory) = open.pop() {
-            let Some(Node::Directory { now, .. }) = self.nodes.get(&directory) else { continue };
+            let Some(Node::Directory { now, .. }) = self.nodes.get(&directory) else {
+                continue;
+            };
             for (name, ino) in now.clone() {
                 self.places.insert(ino, (directory, name));
                 if reached.insert(ino) {
@@ -440,8 +510,13 @@ fn struck(content: &Content, plan: Plan, ino: u64) -> Sparse {
     match fate {
         Fate::Lost => content.durable().clone(),
         Fate::Kept => content.now().clone(),
-        Fate::TornBySector => content.torn(|s, n| draw(seed, &[7, ino, s]) as usize % (n + 1), length),
-        Fate::TornByPage => content.torn(|s, n| draw(seed, &[8, ino, s / (PAGE / SECTOR)]) as usize % (n + 1), length),
+        Fate::TornBySector => {
+            content.torn(|s, n| draw(seed, &[7, ino, s]) as usize % (n + 1), length)
+        }
+        Fate::TornByPage => content.torn(
+            |s, n| draw(seed, &[8, ino, s / (PAGE / SECTOR)]) as usize % (n + 1),
+            length,
+        ),
     }
 }
 
@@ -449,7 +524,9 @@ fn struck(content: &Content, plan: Plan, ino: u64) -> Sparse {
 fn draw(seed: u64, about: &[u64]) -> u64 {
     let mut state = seed ^ 0x9e37_79b9_7f4a_7c15;
     for word in about {
-        state = state.wrapping_add(*word).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        state = state
+            .wrapping_add(*word)
+            .wrapping_mul(0xbf58_476d_1ce4_e5b9);
         state ^= state >> 29;
         state = state.wrapping_mul(0x94d0_49bb_1331_11eb);
         state ^= state >> 32;
@@ -468,11 +545,20 @@ mod tests {
     }
 
     fn names(disk: &Disk) -> Vec<&str> {
-        disk.entries(ROOT).expect("root").keys().map(String::as_str).collect()
+        disk.entries(ROOT)
+            .expect("root")
+            .keys()
+            .map(String::as_str)
+            .collect()
     }
 
     fn bytes(disk: &Disk, name: &str) -> Vec<u8> {
-        disk.read(disk.lookup(ROOT, name).expect("the name is there").ino, 0, 1 << 20).expect("read")
+        disk.read(
+            disk.lookup(ROOT, name).expect("the name is there").ino,
+            0,
+            1 << 20,
+        )
+        .expect("read")
     }
 
     fn cut(disk: &Disk) -> Disk {
@@ -508,11 +594,18 @@ mod tests {
         assert_eq!(bytes(&cut(&disk), "a"), b"old", "the rename was not synced");
         let mut early = disk.clone();
         early.sync_directory(ROOT).expect("sync");
-        assert_eq!(bytes(&cut(&early), "a"), b"", "the bytes were not synced before the rename");
+        assert_eq!(
+            bytes(&cut(&early), "a"),
+            b"",
+            "the bytes were not synced before the rename"
+        );
         let new = disk.lookup(ROOT, "a").expect("there").ino;
         disk.sync_file(new).expect("sync");
         disk.sync_directory(ROOT).expect("sync");
-        assert_eq!((names(&cut(&disk)), bytes(&cut(&disk), "a")), (vec!["a"], b"new".to_vec()));
+        assert_eq!(
+            (names(&cut(&disk)), bytes(&cut(&disk), "a")),
+            (vec!["a"], b"new".to_vec())
+        );
     }
 
     #[test]
@@ -538,7 +631,11 @@ mod tests {
         assert_eq!(names(&cut(&disk)), Vec::<&str>::new());
         disk.sync_directory(ROOT).expect("sync");
         let after = cut(&disk);
-        assert!(after.lookup(after.lookup(ROOT, "d").expect("d").ino, "f").is_ok());
+        assert!(
+            after
+                .lookup(after.lookup(ROOT, "d").expect("d").ino, "f")
+                .is_ok()
+        );
         assert_eq!(disk.remove(ROOT, "d", true), Err(libc::ENOTEMPTY));
         assert_eq!(disk.remove(ROOT, "d", false), Err(libc::EISDIR));
         disk.remove(directory, "f", false).expect("unlink");
@@ -567,33 +664,62 @@ mod tests {
         disk.create(ROOT, "d", true).expect("mkdir");
         disk.sync_all();
         let (after, report) = disk.after_cut(Plan::lost());
-        assert_eq!((names(&after), bytes(&after, "a")), (vec!["a", "d"], b"x".to_vec()));
+        assert_eq!(
+            (names(&after), bytes(&after, "a")),
+            (vec!["a", "d"], b"x".to_vec())
+        );
         assert_eq!(report, CutReport::default());
     }
 
     #[test]
     fn ignored_syncs_are_counted_and_do_nothing() {
         let mut disk = Disk::default();
-        disk.ignore(Deaf { kind: SyncKind::File, suffix: ".log".into() });
-        let (log, other) = (file(&mut disk, "0.log", b"x"), file(&mut disk, "0.index", b"y"));
+        disk.ignore(Deaf {
+            kind: SyncKind::File,
+            suffix: ".log".into(),
+        });
+        let (log, other) = (
+            file(&mut disk, "0.log", b"x"),
+            file(&mut disk, "0.index", b"y"),
+        );
         for ino in [log, other] {
             disk.sync_file(ino).expect("sync");
         }
         disk.sync_directory(ROOT).expect("sync");
         let after = cut(&disk);
-        assert_eq!((bytes(&after, "0.log"), bytes(&after, "0.index")), (b"".to_vec(), b"y".to_vec()));
+        assert_eq!(
+            (bytes(&after, "0.log"), bytes(&after, "0.index")),
+            (b"".to_vec(), b"y".to_vec())
+        );
         assert_eq!(disk.ignored(), 1);
         assert_eq!(disk.syncs()[&(SyncKind::File, "0.log".to_owned())], 1);
         let mut deaf = Disk::default();
-        deaf.ignore(Deaf { kind: SyncKind::Directory, suffix: String::new() });
+        deaf.ignore(Deaf {
+            kind: SyncKind::Directory,
+            suffix: String::new(),
+        });
         file(&mut deaf, "a", b"x");
         deaf.sync_directory(ROOT).expect("sync");
         assert_eq!(names(&cut(&deaf)), Vec::<&str>::new());
     }
 
     /// Every state that a name may be found in after a cut, over many seeds.
-    fn outcomes(disk: &Disk, entries: Option<Entries>, see: impl Fn(&Disk) -> String) -> BTreeSet<String> {
-        (0..200).map(|seed| see(&disk.after_cut(Plan { seed, data: Some(Fate::Kept), entries }).0)).collect()
+    fn outcomes(
+        disk: &Disk,
+        entries: Option<Entries>,
+        see: impl Fn(&Disk) -> String,
+    ) -> BTreeSet<String> {
+        (0..200)
+            .map(|seed| {
+                see(&disk
+                    .after_cut(Plan {
+                        seed,
+                        data: Some(Fate::Kept),
+                        entries,
+                    })
+                    .0)
+            })
+            .collect()
     }
 
     #[test]
@@ -604,11 +730,21 @@ mod tests {
         disk.rename(ROOT, "a", ROOT, "c").expect("rename");
         let see = |d: &Disk| names(d).join("");
         let subset = outcomes(&disk, Some(Entries::Subset), see);
-        assert_eq!(subset, ["", "a", "ab", "b", "bc", "c"].map(String::from).into(), "never a and c together, never c without a's create");
+        assert_eq!(
+            subset,
+            ["", "a", "ab", "b", "bc", "c"].map(String::from).into(),
+            "never a and c together, never c without a's create"
+        );
         let prefix = outcomes(&disk, Some(Entries::Prefix), see);
         assert_eq!(prefix, ["", "a", "ab", "bc"].map(String::from).into());
-        assert_eq!(outcomes(&disk, Some(Entries::Lost), see), [String::new()].into());
-        assert_eq!(outcomes(&disk, Some(Entries::Kept), see), ["bc".to_owned()].into());
+        assert_eq!(
+            outcomes(&disk, Some(Entries::Lost), see),
+            [String::new()].into()
+        );
+        assert_eq!(
+            outcomes(&disk, Some(Entries::Kept), see),
+            ["bc".to_owned()].into()
+        );
         assert_eq!(outcomes(&disk, None, see), subset);
     }
 
@@ -621,15 +757,30 @@ mod tests {
         let mut seen: BTreeSet<usize> = BTreeSet::new();
         for seed in 0..100 {
             let (after, report) = disk.after_cut(Plan::drawn(seed));
-            assert_eq!(after.read(ino, 0, 8192), disk.after_cut(Plan::drawn(seed)).0.read(ino, 0, 8192), "the same seed, the same ruin");
+            assert_eq!(
+                after.read(ino, 0, 8192),
+                disk.after_cut(Plan::drawn(seed)).0.read(ino, 0, 8192),
+                "the same seed, the same ruin"
+            );
             let found = after.read(ino, 0, 8192).expect("read");
-            assert!(found.chunks(512).all(|sector| sector.iter().all(|b| *b == sector[0])), "a sector is old or new");
+            assert!(
+                found
+                    .chunks(512)
+                    .all(|sector| sector.iter().all(|b| *b == sector[0])),
+                "a sector is old or new"
+            );
             let new = found.iter().filter(|b| **b == 2).count();
             assert_eq!(report.files_changed, usize::from(new != 8192));
             seen.insert(new);
         }
-        assert!(seen.contains(&0) && seen.contains(&8192) && seen.contains(&4096), "lost, kept, torn by page: {seen:?}");
-        assert!(seen.iter().any(|n| n % 4096 != 0), "torn by sector: {seen:?}");
+        assert!(
+            seen.contains(&0) && seen.contains(&8192) && seen.contains(&4096),
+            "lost, kept, torn by page: {seen:?}"
+        );
+        assert!(
+            seen.iter().any(|n| n % 4096 != 0),
+            "torn by sector: {seen:?}"
+        );
     }
 
     #[test]
@@ -649,7 +800,8 @@ mod tests {
         let mut disk = Disk::default();
         let directory = disk.create(ROOT, "t-0", true).expect("mkdir").ino;
         let ino = disk.create(directory, "x.tmp", false).expect("create").ino;
-        disk.rename(directory, "x.tmp", directory, "x").expect("rename");
+        disk.rename(directory, "x.tmp", directory, "x")
+            .expect("rename");
         assert_eq!(disk.path(ino), "t-0/x");
         assert_eq!(disk.path(ROOT), "");
     }

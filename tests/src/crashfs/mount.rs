@@ -6,9 +6,10 @@
 
 use super::disk::{CutReport, Deaf, Disk, Plan, ROOT, Stat, SyncKind};
 use fuser::{
-    BackgroundSession, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, InitFlags, KernelConfig,
-    LockOwner, MountOption, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyOpen,
-    ReplyStatfs, ReplyWrite, Request, TimeOrNow, WriteFlags,
+    BackgroundSession, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation,
+    INodeNo, InitFlags, KernelConfig, LockOwner, MountOption, OpenFlags, RenameFlags, ReplyAttr,
+    ReplyCreate, ReplyData, ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs,
+    ReplyWrite, Request, TimeOrNow, WriteFlags,
 };
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -46,7 +47,12 @@ impl CrashFs {
     pub fn mount() -> io::Result<CrashFs> {
         let directory = tempfile::Builder::new().prefix("crashfs-").tempdir()?;
         std::fs::create_dir(directory.path().join("mnt"))?;
-        let mut fs = CrashFs { shared: shared(Disk::default()), session: None, directory, cuts: 0 };
+        let mut fs = CrashFs {
+            shared: shared(Disk::default()),
+            session: None,
+            directory,
+            cuts: 0,
+        };
         fs.serve()?;
         Ok(fs)
     }
@@ -59,7 +65,11 @@ impl CrashFs {
     fn serve(&mut self) -> io::Result<()> {
         let mut config = fuser::Config::default();
         config.mount_options = vec![MountOption::FSName("crashfs".into()), MountOption::NoAtime];
-        self.session = Some(fuser::spawn_mount(Served(self.shared.clone()), self.path(), &config)?);
+        self.session = Some(fuser::spawn_mount(
+            Served(self.shared.clone()),
+            self.path(),
+            &config,
+        )?);
         Ok(())
     }
 
@@ -69,7 +79,10 @@ impl CrashFs {
 
     /// Ignores syncs from now on, across cuts.
     pub fn ignore(&self, kind: SyncKind, suffix: &str) {
-        self.state().disk.ignore(Deaf { kind, suffix: suffix.to_owned() });
+        self.state().disk.ignore(Deaf {
+            kind,
+            suffix: suffix.to_owned(),
+        });
     }
 
     /// Syncs since the last cut, by kind and path.
@@ -95,8 +108,16 @@ impl CrashFs {
 
     /// Waits until the hold took effect; false after `patience`.
     pub fn held(&self, patience: Duration) -> bool {
-        let due = |state: &mut State| !state.hold_at.is_some_and(|at| state.disk.operations() >= at);
-        match self.shared.changed.wait_timeout_while(self.state(), patience, due) {
+        let due = |state: &mut State| {
+            !state
+                .hold_at
+                .is_some_and(|at| state.disk.operations() >= at)
+        };
+        match self
+            .shared
+            .changed
+            .wait_timeout_while(self.state(), patience, due)
+        {
             Ok((_, waited)) => !waited.timed_out(),
             Err(poisoned) => panic!("a thread of the file system died: {poisoned}"),
         }
@@ -145,7 +166,9 @@ impl CrashFs {
     }
 
     fn unmount(&mut self) -> io::Result<()> {
-        let Some(session) = self.session.take() else { return Ok(()) };
+        let Some(session) = self.session.take() else {
+            return Ok(());
+        };
         // A process that was killed a moment ago may still be closing its files.
         for _ in 0..200 {
             match rustix::mount::unmount(self.path(), rustix::mount::UnmountFlags::empty()) {
@@ -171,7 +194,14 @@ impl Drop for CrashFs {
 }
 
 fn shared(disk: Disk) -> Arc<Shared> {
-    Arc::new(Shared { disk: Mutex::new(State { disk, hold_at: None, off: false }), changed: Condvar::new() })
+    Arc::new(Shared {
+        disk: Mutex::new(State {
+            disk,
+            hold_at: None,
+            off: false,
+        }),
+        changed: Condvar::new(),
+    })
 }
 
 fn copy(disk: &Disk, directory: u64, to: &Path) -> io::Result<()> {
@@ -182,7 +212,10 @@ fn copy(disk: &Disk, directory: u64, to: &Path) -> io::Result<()> {
         if stat.directory {
             copy(disk, *ino, &to.join(name))?;
         } else {
-            std::fs::write(to.join(name), disk.read(*ino, 0, stat.length as usize).map_err(refused)?)?;
+            std::fs::write(
+                to.join(name),
+                disk.read(*ino, 0, stat.length as usize).map_err(refused)?,
+            )?;
         }
     }
     Ok(())
@@ -190,15 +223,23 @@ fn copy(disk: &Disk, directory: u64, to: &Path) -> io::Result<()> {
 
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.disk.lock().expect("no thread of the file system panics with the lock")
+        self.disk
+            .lock()
+            .expect("no thread of the file system panics with the lock")
     }
 
     /// Runs an operation on the disk, unless the power is off.
     fn with<T>(&self, operation: impl FnOnce(&mut Disk) -> Result<T, i32>) -> Result<T, Errno> {
         let mut state = self.state();
-        if state.hold_at.is_some_and(|at| state.disk.operations() >= at) {
+        if state
+            .hold_at
+            .is_some_and(|at| state.disk.operations() >= at)
+        {
             self.changed.notify_all();
-            state = self.changed.wait_while(state, |state| !state.off).expect("no thread of the file system panics with the lock");
+            state = self
+                .changed
+                .wait_while(state, |state| !state.off)
+                .expect("no thread of the file system panics with the lock");
         }
         if state.off {
             return Err(Errno::EIO);
@@ -223,7 +264,11 @@ fn attributes(stat: Stat) -> FileAttr {
         mtime: now,
         ctime: now,
         crtime: now,
-        kind: if stat.directory { FileType::Directory } else { FileType::RegularFile },
+        kind: if stat.directory {
+            FileType::Directory
+        } else {
+            FileType::RegularFile
+        },
         perm: if stat.directory { 0o755 } else { 0o644 },
         nlink: if stat.directory { 2 } else { 1 },
         uid: 0,
@@ -262,7 +307,10 @@ impl Filesystem for Served {
     }
 
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        entry(reply, self.0.with(|disk| disk.lookup(parent.0, text(name)?)));
+        entry(
+            reply,
+            self.0.with(|disk| disk.lookup(parent.0, text(name)?)),
+        );
     }
 
     fn getattr(&self, _: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
@@ -303,33 +351,90 @@ impl Filesystem for Served {
     }
 
     fn mkdir(&self, _: &Request, parent: INodeNo, name: &OsStr, _: u32, _: u32, reply: ReplyEntry) {
-        entry(reply, self.0.with(|disk| disk.create(parent.0, text(name)?, true)));
+        entry(
+            reply,
+            self.0.with(|disk| disk.create(parent.0, text(name)?, true)),
+        );
     }
 
-    fn mknod(&self, _: &Request, parent: INodeNo, name: &OsStr, mode: u32, _: u32, _: u32, reply: ReplyEntry) {
+    fn mknod(
+        &self,
+        _: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _: u32,
+        _: u32,
+        reply: ReplyEntry,
+    ) {
         let regular = mode & libc::S_IFMT == libc::S_IFREG;
-        entry(reply, self.0.with(|disk| if regular { disk.create(parent.0, text(name)?, false) } else { Err(libc::EPERM) }));
+        entry(
+            reply,
+            self.0.with(|disk| {
+                if regular {
+                    disk.create(parent.0, text(name)?, false)
+                } else {
+                    Err(libc::EPERM)
+                }
+            }),
+        );
     }
 
-    fn create(&self, _: &Request, parent: INodeNo, name: &OsStr, _: u32, _: u32, _: i32, reply: ReplyCreate) {
-        match self.0.with(|disk| disk.create(parent.0, text(name)?, false)) {
-            Ok(stat) => reply.created(&FOREVER, &attributes(stat), Generation(0), FileHandle(0), FopenFlags::empty()),
+    fn create(
+        &self,
+        _: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        _: u32,
+        _: u32,
+        _: i32,
+        reply: ReplyCreate,
+    ) {
+        match self
+            .0
+            .with(|disk| disk.create(parent.0, text(name)?, false))
+        {
+            Ok(stat) => reply.created(
+                &FOREVER,
+                &attributes(stat),
+                Generation(0),
+                FileHandle(0),
+                FopenFlags::empty(),
+            ),
             Err(refused) => reply.error(refused),
         }
     }
 
     fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        empty(reply, self.0.with(|disk| disk.remove(parent.0, text(name)?, false)));
+        empty(
+            reply,
+            self.0
+                .with(|disk| disk.remove(parent.0, text(name)?, false)),
+        );
     }
 
     fn rmdir(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        empty(reply, self.0.with(|disk| disk.remove(parent.0, text(name)?, true)));
+        empty(
+            reply,
+            self.0.with(|disk| disk.remove(parent.0, text(name)?, true)),
+        );
     }
 
-    fn rename(&self, _: &Request, from: INodeNo, name: &OsStr, to: INodeNo, new_name: &OsStr, flags: RenameFlags, reply: ReplyEmpty) {
+    fn rename(
+        &self,
+        _: &Request,
+        from: INodeNo,
+        name: &OsStr,
+        to: INodeNo,
+        new_name: &OsStr,
+        flags: RenameFlags,
+        reply: ReplyEmpty,
+    ) {
         let result = self.0.with(|disk| match flags.bits() {
             0 => disk.rename(from.0, text(name)?, to.0, text(new_name)?),
-            libc::RENAME_NOREPLACE if disk.lookup(to.0, text(new_name)?).is_ok() => Err(libc::EEXIST),
+            libc::RENAME_NOREPLACE if disk.lookup(to.0, text(new_name)?).is_ok() => {
+                Err(libc::EEXIST)
+            }
             libc::RENAME_NOREPLACE => disk.rename(from.0, text(name)?, to.0, text(new_name)?),
             _ => Err(libc::EINVAL),
         });
@@ -340,7 +445,17 @@ impl Filesystem for Served {
         reply.opened(FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE);
     }
 
-    fn read(&self, _: &Request, ino: INodeNo, _: FileHandle, offset: u64, size: u32, _: OpenFlags, _: Option<LockOwner>, reply: ReplyData) {
+    fn read(
+        &self,
+        _: &Request,
+        ino: INodeNo,
+        _: FileHandle,
+        offset: u64,
+        size: u32,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
         match self.0.with(|disk| disk.read(ino.0, offset, size as usize)) {
             Ok(bytes) => reply.data(&bytes),
             Err(refused) => reply.error(refused),
@@ -377,7 +492,16 @@ impl Filesystem for Served {
         empty(reply, self.0.with(|disk| disk.sync_directory(ino.0)));
     }
 
-    fn fallocate(&self, _: &Request, ino: INodeNo, _: FileHandle, offset: u64, length: u64, mode: i32, reply: ReplyEmpty) {
+    fn fallocate(
+        &self,
+        _: &Request,
+        ino: INodeNo,
+        _: FileHandle,
+        offset: u64,
+        length: u64,
+        mode: i32,
+        reply: ReplyEmpty,
+    ) {
         let result = self.0.with(|disk| match mode {
             0 if disk.stat(ino.0)?.length < offset + length => disk.resize(ino.0, offset + length),
             0 | libc::FALLOC_FL_KEEP_SIZE => Ok(()),
@@ -386,17 +510,37 @@ impl Filesystem for Served {
         empty(reply, result);
     }
 
-    fn readdir(&self, _: &Request, ino: INodeNo, _: FileHandle, offset: u64, mut reply: ReplyDirectory) {
+    fn readdir(
+        &self,
+        _: &Request,
+        ino: INodeNo,
+        _: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectory,
+    ) {
         let listing = self.0.with(|disk| {
-            let named = disk.entries(ino.0)?.iter().map(|(name, ino)| (*ino, name.clone()));
-            let all = [(ino.0, ".".to_owned()), (ROOT, "..".to_owned())].into_iter().chain(named);
-            Ok(all.map(|(ino, name)| (ino, disk.stat(ino).is_ok_and(|s| s.directory), name)).collect::<Vec<_>>())
+            let named = disk
+                .entries(ino.0)?
+                .iter()
+                .map(|(name, ino)| (*ino, name.clone()));
+            let all = [(ino.0, ".".to_owned()), (ROOT, "..".to_owned())]
+                .into_iter()
+                .chain(named);
+            Ok(all
+                .map(|(ino, name)| (ino, disk.stat(ino).is_ok_and(|s| s.directory), name))
+                .collect::<Vec<_>>())
         });
         match listing {
             Err(refused) => reply.error(refused),
             Ok(listing) => {
-                for (at, (ino, directory, name)) in listing.into_iter().enumerate().skip(offset as usize) {
-                    let kind = if directory { FileType::Directory } else { FileType::RegularFile };
+                for (at, (ino, directory, name)) in
+                    listing.into_iter().enumerate().skip(offset as usize)
+                {
+                    let kind = if directory {
+                        FileType::Directory
+                    } else {
+                        FileType::RegularFile
+                    };
                     if reply.add(INodeNo(ino), at as u64 + 1, kind, name) {
                         break;
                     }
