@@ -1,1 +1,9 @@
-#![allow(missing_docs)]
+//! The deterministic simulator of Trialog: the real core in a world made of one seed.
+//!
+//! Network, disk, clocks, processes, clients and checkers are data here; nothing owns a file, a thread or a wall clock.
+#![forbid(unsafe_code)]
+
+pub mod choice;
+pub mod clock;
+pub mod disk;
+pub mod hash;

@@ -1,0 +1,735 @@
+//! The disk of one machine: a page cache over a durable image, as [`trialog_core::io`] documents disks.
+//!
+//! Owns inodes, open ids, operations in flight, and what is volatile. It has no time: the world decides when an
+//! operation completes and whether it fails; it takes effect at its completion (entries of one directory in the order of
+//! issue), and what is in flight when the process dies may or may not have happened. It never promises more than the
+//! contract: a sync covers what had completed when it was issued, and nothing else.
+
+pub mod conformance;
+mod loss;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+use trialog_core::ids::{DirId, FileId};
+use trialog_core::io::{DiskDone, DiskError, DiskOp, Entry, Name, Parts};
+
+pub use loss::Loss;
+
+/// Identifies one operation in flight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct OpId(u64);
+
+/// What an operation is about, for keyed choices: the file's role and the kind of operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subject {
+    /// `write`, `sync`, …
+    pub kind: &'static str,
+    /// The last part of a file name (`log`, `timeindex`), or the name of an entry without a number in it.
+    pub role: String,
+    /// Bytes that the operation moves.
+    pub bytes: u64,
+}
+
+type InodeId = u64;
+
+#[derive(Clone, Debug)]
+enum Inode {
+    Dir(Directory),
+    File(File),
+}
+
+#[derive(Clone, Debug, Default)]
+struct Directory {
+    now: BTreeMap<Name, InodeId>,
+    durable: BTreeMap<Name, InodeId>,
+    /// Changes of entries since `durable`, oldest first; `None` is a removal.
+    changes: VecDeque<(Name, Option<InodeId>)>,
+    /// How many changes are in `durable` already: `changes[0]` is number `settled`.
+    settled: u64,
+    /// Operations on entries that were issued and have not taken effect, in the order of issue.
+    queue: VecDeque<OpId>,
+}
+
+impl Directory {
+    fn set(&mut self, name: &Name, inode: Option<InodeId>) {
+        match inode {
+            Some(inode) => self.now.insert(name.clone(), inode),
+            None => self.now.remove(name),
+        };
+        self.changes.push_back((name.clone(), inode));
+    }
+
+    fn settle(&mut self, upto: u64) {
+        while self.settled < upto {
+            let Some((name, inode)) = self.changes.pop_front() else {
+                break;
+            };
+            match inode {
+                Some(inode) => self.durable.insert(name, inode),
+                None => self.durable.remove(&name),
+            };
+            self.settled += 1;
+        }
+    }
+
+    fn version(&self) -> u64 {
+        self.settled + self.changes.len() as u64
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+struct File {
+    cache: Vec<u8>,
+    durable: Vec<u8>,
+    /// What changed since `durable`, in the order of completion.
+    dirty: VecDeque<Change>,
+    /// How many changes are in `durable` already.
+    settled: u64,
+    /// What it is for: the subject of choices about it.
+    role: String,
+}
+
+#[derive(Clone, Debug)]
+enum Change {
+    Write { at: u64, data: Parts },
+    Truncate { len: u64 },
+}
+
+fn index(at: u64) -> usize {
+    usize::try_from(at).expect("simulated files fit in memory")
+}
+
+fn overwrite(content: &mut Vec<u8>, at: u64, data: &[u8]) {
+    let (from, to) = (index(at), index(at) + data.len());
+    if content.len() < to {
+        content.resize(to, 0);
+    }
+    content[from..to].copy_from_slice(data);
+}
+
+impl Change {
+    fn apply(&self, content: &mut Vec<u8>) {
+        match self {
+            Change::Write { at, data } => {
+                let mut at = *at;
+                for slice in data.slices() {
+                    overwrite(content, at, slice);
+                    at += slice.len() as u64;
+                }
+            }
+            Change::Truncate { len } => content.resize(index(*len), 0),
+        }
+    }
+}
+
+impl File {
+    fn change(&mut self, change: Change) {
+        change.apply(&mut self.cache);
+        self.dirty.push_back(change);
+    }
+
+    fn settle(&mut self, upto: u64) {
+        while self.settled < upto {
+            let Some(change) = self.dirty.pop_front() else {
+                break;
+            };
+            change.apply(&mut self.durable);
+            self.settled += 1;
+        }
+    }
+
+    fn version(&self) -> u64 {
+        self.settled + self.dirty.len() as u64
+    }
+}
+
+/// What a sync covers: an inode, up to this version of it.
+type Coverage = Vec<(InodeId, u64)>;
+
+#[derive(Clone, Debug)]
+struct Flight {
+    op: DiskOp,
+    coverage: Coverage,
+    /// The directory whose order it keeps.
+    ordered_in: Option<InodeId>,
+    /// Set when it took effect before its completion, because a later one of its directory completed first.
+    done: Option<Result<DiskDone, DiskError>>,
+}
+
+/// One machine's disk.
+#[derive(Clone, Debug)]
+pub struct Disk {
+    inodes: BTreeMap<InodeId, Inode>,
+    roots: Vec<InodeId>,
+    next_inode: InodeId,
+    next_op: u64,
+    dirs: BTreeMap<DirId, InodeId>,
+    files: BTreeMap<FileId, InodeId>,
+    flight: BTreeMap<OpId, Flight>,
+    full: bool,
+}
+
+/// The core broke the contract of the boundary: a sentence about how.
+pub type Breach = String;
+
+impl Disk {
+    /// A disk with `roots` empty log directories, all of it durable.
+    #[must_use]
+    pub fn new(roots: u64) -> Disk {
+        Disk {
+            inodes: (0..roots)
+                .map(|root| (root, Inode::Dir(Directory::default())))
+                .collect(),
+            roots: (0..roots).collect(),
+            next_inode: roots,
+            next_op: 0,
+            dirs: BTreeMap::new(),
+            files: BTreeMap::new(),
+            flight: BTreeMap::new(),
+            full: false,
+        }
+    }
+
+    /// A process starts: forgets the ids of the former one and names the roots anew, from 0.
+    pub fn open_roots(&mut self) -> Vec<DirId> {
+        self.flight.clear();
+        self.files.clear();
+        self.dirs = (0_u64..)
+            .map(DirId)
+            .zip(self.roots.iter().copied())
+            .collect();
+        self.dirs.keys().copied().collect()
+    }
+
+    /// Puts a durable file in a root, as a format command does before the first start.
+    pub fn install(&mut self, root: usize, name: &Name, content: &[u8]) {
+        let inode = self.new_inode(Inode::File(File {
+            cache: content.to_vec(),
+            durable: content.to_vec(),
+            role: role(name),
+            ..File::default()
+        }));
+        if let Some(Inode::Dir(dir)) = self.inodes.get_mut(&self.roots[root]) {
+            dir.now.insert(name.clone(), inode);
+            dir.durable.insert(name.clone(), inode);
+        }
+    }
+
+    /// While the disk is full nothing grows and nothing is created.
+    pub fn set_full(&mut self, full: bool) {
+        self.full = full;
+    }
+
+    /// Operations in flight.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.flight.len()
+    }
+
+    /// The names of a directory and the files of it, as a process sees them now; `None` if there is no such directory.
+    #[must_use]
+    pub fn list(&self, root: usize, path: &[&str]) -> Option<Vec<String>> {
+        let dir = self.walk(root, path)?;
+        Some(
+            dir.now
+                .keys()
+                .map(|name| name.as_str().to_owned())
+                .collect(),
+        )
+    }
+
+    /// The content of a file as a process sees it now.
+    #[must_use]
+    pub fn content(&self, root: usize, path: &[&str], name: &str) -> Option<&[u8]> {
+        let inode = *self.walk(root, path)?.now.get(&Name::new(name)?)?;
+        match self.inodes.get(&inode)? {
+            Inode::File(file) => Some(&file.cache),
+            Inode::Dir(_) => None,
+        }
+    }
+
+    fn walk(&self, root: usize, path: &[&str]) -> Option<&Directory> {
+        let mut inode = *self.roots.get(root)?;
+        for part in path {
+            inode = *self.dir(inode)?.now.get(&Name::new(*part)?)?;
+        }
+        self.dir(inode)
+    }
+
+    /// Takes an operation; it completes with [`Disk::complete`].
+    ///
+    /// # Errors
+    /// If the operation names an id that is not open, or opens one that was used: the core's breach of contract.
+    pub fn submit(&mut self, op: DiskOp) -> Result<OpId, Breach> {
+        self.admit(&op)?;
+        let id = OpId(self.next_op);
+        self.next_op += 1;
+        let mut coverage = Coverage::new();
+        let mut ordered_in = None;
+        match &op {
+            DiskOp::MakeDir { parent: dir, .. }
+            | DiskOp::OpenDir { parent: dir, .. }
+            | DiskOp::RemoveDir { parent: dir, .. }
+            | DiskOp::List { dir, .. }
+            | DiskOp::Create { dir, .. }
+            | DiskOp::Open { dir, .. }
+            | DiskOp::Rename { dir, .. }
+            | DiskOp::Unlink { dir, .. } => {
+                let inode = self.dirs[dir];
+                if let Some(Inode::Dir(directory)) = self.inodes.get_mut(&inode) {
+                    directory.queue.push_back(id);
+                }
+                ordered_in = Some(inode);
+            }
+            DiskOp::SyncDir { dir } => {
+                let inode = self.dirs[dir];
+                coverage.push((inode, self.dir(inode).map_or(0, Directory::version)));
+            }
+            DiskOp::Sync { files, .. } => {
+                for file in files {
+                    let inode = self.files[file];
+                    coverage.push((inode, self.file(inode).map_or(0, File::version)));
+                }
+            }
+            DiskOp::CloseDir { .. }
+            | DiskOp::Close { .. }
+            | DiskOp::Write { .. }
+            | DiskOp::Read { .. }
+            | DiskOp::Truncate { .. }
+            | DiskOp::Allocate { .. } => {}
+        }
+        self.flight.insert(
+            id,
+            Flight {
+                op,
+                coverage,
+                ordered_in,
+                done: None,
+            },
+        );
+        Ok(id)
+    }
+
+    fn admit(&self, op: &DiskOp) -> Result<(), Breach> {
+        let need_dir = |dir: &DirId| match self.dirs.contains_key(dir) {
+            true => Ok(()),
+            false => Err(format!("{dir:?} is not open: {op:?}")),
+        };
+        let need_file = |file: &FileId| match self.files.contains_key(file) {
+            true => Ok(()),
+            false => Err(format!("{file:?} is not open: {}", Disk::brief(op))),
+        };
+        match op {
+            DiskOp::MakeDir { parent, dir, .. } | DiskOp::OpenDir { parent, dir, .. } => {
+                need_dir(parent)?;
+                match self.dirs.contains_key(dir) {
+                    true => Err(format!("{dir:?} is open already: {op:?}")),
+                    false => Ok(()),
+                }
+            }
+            DiskOp::Create { dir, file, .. } | DiskOp::Open { dir, file, .. } => {
+                need_dir(dir)?;
+                match self.files.contains_key(file) {
+                    true => Err(format!("{file:?} is open already: {op:?}")),
+                    false => Ok(()),
+                }
+            }
+            DiskOp::CloseDir { dir }
+            | DiskOp::RemoveDir { parent: dir, .. }
+            | DiskOp::List { dir, .. }
+            | DiskOp::Rename { dir, .. }
+            | DiskOp::Unlink { dir, .. }
+            | DiskOp::SyncDir { dir } => need_dir(dir),
+            DiskOp::Close { file }
+            | DiskOp::Write { file, .. }
+            | DiskOp::Read { file, .. }
+            | DiskOp::Truncate { file, .. }
+            | DiskOp::Allocate { file, .. } => need_file(file),
+            DiskOp::Sync { root, files } => {
+                need_dir(root)?;
+                files.iter().try_for_each(need_file)?;
+                let mut sorted = files.clone();
+                sorted.sort_unstable();
+                sorted.dedup();
+                match sorted.len() == files.len() {
+                    true => Ok(()),
+                    false => Err(format!("a sync names a file twice: {files:?}")),
+                }
+            }
+        }
+    }
+
+    /// One line about an operation, without payload bytes.
+    #[must_use]
+    pub fn brief(op: &DiskOp) -> String {
+        match op {
+            DiskOp::Write { file, at, data } => {
+                format!("Write {{ file: {file}, at: {at}, len: {} }}", data.len())
+            }
+            DiskOp::MakeDir { .. }
+            | DiskOp::OpenDir { .. }
+            | DiskOp::CloseDir { .. }
+            | DiskOp::RemoveDir { .. }
+            | DiskOp::List { .. }
+            | DiskOp::Create { .. }
+            | DiskOp::Open { .. }
+            | DiskOp::Close { .. }
+            | DiskOp::Rename { .. }
+            | DiskOp::Unlink { .. }
+            | DiskOp::SyncDir { .. }
+            | DiskOp::Read { .. }
+            | DiskOp::Truncate { .. }
+            | DiskOp::Allocate { .. }
+            | DiskOp::Sync { .. } => format!("{op:?}"),
+        }
+    }
+
+    /// What an operation in flight is about.
+    #[must_use]
+    pub fn subject(&self, id: OpId) -> Subject {
+        let Some(flight) = self.flight.get(&id) else {
+            return Subject {
+                kind: "none",
+                role: String::new(),
+                bytes: 0,
+            };
+        };
+        let of_file = |file: &FileId| {
+            self.files
+                .get(file)
+                .and_then(|inode| self.file(*inode))
+                .map_or(String::new(), |file| file.role.clone())
+        };
+        let (kind, role, bytes) = match &flight.op {
+            DiskOp::MakeDir { name, .. } => ("make-dir", role(name), 0),
+            DiskOp::OpenDir { name, .. } => ("open-dir", role(name), 0),
+            DiskOp::CloseDir { .. } => ("close-dir", String::new(), 0),
+            DiskOp::RemoveDir { name, .. } => ("remove-dir", role(name), 0),
+            DiskOp::List { .. } => ("list", String::new(), 0),
+            DiskOp::Create { name, .. } => ("create", role(name), 0),
+            DiskOp::Open { name, .. } => ("open", role(name), 0),
+            DiskOp::Close { file } => ("close", of_file(file), 0),
+            DiskOp::Rename { to, .. } => ("rename", role(to), 0),
+            DiskOp::Unlink { name, .. } => ("unlink", role(name), 0),
+            DiskOp::SyncDir { .. } => ("sync-dir", String::new(), 0),
+            DiskOp::Write { file, data, .. } => ("write", of_file(file), data.len() as u64),
+            DiskOp::Read { file, len, .. } => ("read", of_file(file), u64::from(*len)),
+            DiskOp::Truncate { file, .. } => ("truncate", of_file(file), 0),
+            DiskOp::Allocate { file, .. } => ("allocate", of_file(file), 0),
+            DiskOp::Sync { files, .. } => (
+                "sync",
+                files.first().map_or(String::new(), of_file),
+                files.len() as u64,
+            ),
+        };
+        Subject { kind, role, bytes }
+    }
+
+    /// Lets an operation take effect (after those issued before it on the entries of its directory) and takes its answer.
+    ///
+    /// # Panics
+    /// If `id` completed before: the world's mistake.
+    pub fn complete(&mut self, id: OpId) -> Result<DiskDone, DiskError> {
+        self.take_effect_through(id);
+        let flight = self.flight.remove(&id).expect("each completes once");
+        match flight.done {
+            Some(done) => done,
+            None => self.apply(&flight.op, &flight.coverage),
+        }
+    }
+
+    /// Ends an operation with an error and without effect, a write perhaps with a part of it.
+    ///
+    /// # Panics
+    /// If `id` completed before: the world's mistake.
+    pub fn fail(
+        &mut self,
+        id: OpId,
+        error: DiskError,
+        written: u64,
+    ) -> Result<DiskDone, DiskError> {
+        let flight = self.flight.remove(&id).expect("each completes once");
+        if let Some(done) = flight.done {
+            return done;
+        }
+        if let Some(dir) = flight.ordered_in {
+            if let Some(Inode::Dir(directory)) = self.inodes.get_mut(&dir) {
+                directory.queue.retain(|waiting| *waiting != id);
+            }
+        }
+        if let DiskOp::Write { file, at, data } = &flight.op {
+            self.write_prefix(*file, *at, data, written);
+        }
+        Err(error)
+    }
+
+    fn take_effect_through(&mut self, id: OpId) {
+        let Some(dir) = self.flight.get(&id).and_then(|flight| flight.ordered_in) else {
+            return;
+        };
+        loop {
+            let Some(Inode::Dir(directory)) = self.inodes.get_mut(&dir) else {
+                return;
+            };
+            match directory.queue.front() {
+                Some(&next) if next <= id => {
+                    directory.queue.pop_front();
+                    if let Some(flight) = self.flight.get(&next) {
+                        let op = flight.op.clone();
+                        let done = self.apply(&op, &Coverage::new());
+                        if let Some(flight) = self.flight.get_mut(&next) {
+                            flight.done = Some(done);
+                        }
+                    }
+                }
+                Some(_) | None => return,
+            }
+        }
+    }
+
+    fn new_inode(&mut self, inode: Inode) -> InodeId {
+        let id = self.next_inode;
+        self.next_inode += 1;
+        self.inodes.insert(id, inode);
+        id
+    }
+
+    fn dir(&self, inode: InodeId) -> Option<&Directory> {
+        match self.inodes.get(&inode) {
+            Some(Inode::Dir(dir)) => Some(dir),
+            Some(Inode::File(_)) | None => None,
+        }
+    }
+
+    fn file(&self, inode: InodeId) -> Option<&File> {
+        match self.inodes.get(&inode) {
+            Some(Inode::File(file)) => Some(file),
+            Some(Inode::Dir(_)) | None => None,
+        }
+    }
+
+    fn open_file(&mut self, file: FileId) -> Result<&mut File, DiskError> {
+        let inode = self.files.get(&file).ok_or(DiskError::Failed)?;
+        match self.inodes.get_mut(inode) {
+            Some(Inode::File(file)) => Ok(file),
+            Some(Inode::Dir(_)) | None => Err(DiskError::Failed),
+        }
+    }
+
+    fn open_dir(&mut self, dir: DirId) -> Result<&mut Directory, DiskError> {
+        let inode = self.dirs.get(&dir).ok_or(DiskError::Failed)?;
+        match self.inodes.get_mut(inode) {
+            Some(Inode::Dir(dir)) => Ok(dir),
+            Some(Inode::File(_)) | None => Err(DiskError::Failed),
+        }
+    }
+
+    fn entry(&mut self, dir: DirId, name: &Name) -> Result<InodeId, DiskError> {
+        self.open_dir(dir)?
+            .now
+            .get(name)
+            .copied()
+            .ok_or(DiskError::NotFound)
+    }
+
+    fn is_dir(&self, inode: InodeId) -> bool {
+        self.dir(inode).is_some()
+    }
+
+    fn apply(&mut self, op: &DiskOp, coverage: &Coverage) -> Result<DiskDone, DiskError> {
+        match op {
+            DiskOp::MakeDir { parent, name, dir } => {
+                let inode = self.create(*parent, name, Inode::Dir(Directory::default()))?;
+                self.dirs.insert(*dir, inode);
+                Ok(DiskDone::Done)
+            }
+            DiskOp::OpenDir { parent, name, dir } => {
+                let inode = self.entry(*parent, name)?;
+                if !self.is_dir(inode) {
+                    return Err(DiskError::Failed);
+                }
+                self.dirs.insert(*dir, inode);
+                Ok(DiskDone::Done)
+            }
+            DiskOp::CloseDir { dir } => {
+                self.dirs.remove(dir);
+                Ok(DiskDone::Done)
+            }
+            DiskOp::RemoveDir { parent, name } => self.remove_dir(*parent, name),
+            DiskOp::List { dir, after, limit } => self.page(*dir, after.as_ref(), *limit),
+            DiskOp::Create { dir, name, file } => {
+                let inode = self.create(
+                    *dir,
+                    name,
+                    Inode::File(File {
+                        role: role(name),
+                        ..File::default()
+                    }),
+                )?;
+                self.files.insert(*file, inode);
+                Ok(DiskDone::Done)
+            }
+            DiskOp::Open { dir, name, file } => {
+                let inode = self.entry(*dir, name)?;
+                let len = self.file(inode).ok_or(DiskError::Failed)?.cache.len() as u64;
+                self.files.insert(*file, inode);
+                Ok(DiskDone::Opened { len })
+            }
+            DiskOp::Close { file } => {
+                self.files.remove(file);
+                Ok(DiskDone::Done)
+            }
+            DiskOp::Rename { dir, from, to } => self.rename(*dir, from, to),
+            DiskOp::Unlink { dir, name } => {
+                let inode = self.entry(*dir, name)?;
+                if self.is_dir(inode) {
+                    return Err(DiskError::Failed);
+                }
+                self.open_dir(*dir)?.set(name, None);
+                Ok(DiskDone::Done)
+            }
+            DiskOp::SyncDir { .. } | DiskOp::Sync { .. } => {
+                for (inode, upto) in coverage {
+                    match self.inodes.get_mut(inode) {
+                        Some(Inode::Dir(dir)) => dir.settle(*upto),
+                        Some(Inode::File(file)) => file.settle(*upto),
+                        None => return Err(DiskError::Failed),
+                    }
+                }
+                Ok(DiskDone::Synced)
+            }
+            DiskOp::Write { file, at, data } => {
+                let full = self.full;
+                let target = self.open_file(*file)?;
+                if full && *at + data.len() as u64 > target.cache.len() as u64 {
+                    return Err(DiskError::Full);
+                }
+                target.change(Change::Write {
+                    at: *at,
+                    data: data.clone(),
+                });
+                Ok(DiskDone::Written)
+            }
+            DiskOp::Read { file, at, len } => {
+                let content = &self.open_file(*file)?.cache;
+                let from = index((*at).min(content.len() as u64));
+                let to = (from + *len as usize).min(content.len());
+                Ok(DiskDone::Read(Bytes::copy_from_slice(&content[from..to])))
+            }
+            DiskOp::Truncate { file, len } => {
+                let full = self.full;
+                let target = self.open_file(*file)?;
+                if full && *len > target.cache.len() as u64 {
+                    return Err(DiskError::Full);
+                }
+                target.change(Change::Truncate { len: *len });
+                Ok(DiskDone::Done)
+            }
+            DiskOp::Allocate { file, .. } => {
+                let full = self.full;
+                self.open_file(*file)?;
+                if full {
+                    Err(DiskError::Full)
+                } else {
+                    Ok(DiskDone::Done)
+                }
+            }
+        }
+    }
+
+    fn create(&mut self, dir: DirId, name: &Name, inode: Inode) -> Result<InodeId, DiskError> {
+        let full = self.full;
+        if self.open_dir(dir)?.now.contains_key(name) {
+            return Err(DiskError::Exists);
+        }
+        if full {
+            return Err(DiskError::Full);
+        }
+        let inode = self.new_inode(inode);
+        self.open_dir(dir)?.set(name, Some(inode));
+        Ok(inode)
+    }
+
+    fn remove_dir(&mut self, parent: DirId, name: &Name) -> Result<DiskDone, DiskError> {
+        let inode = self.entry(parent, name)?;
+        match self.dir(inode) {
+            None => Err(DiskError::Failed),
+            Some(dir) if !dir.now.is_empty() => Err(DiskError::NotEmpty),
+            Some(_) => {
+                self.open_dir(parent)?.set(name, None);
+                Ok(DiskDone::Done)
+            }
+        }
+    }
+
+    fn rename(&mut self, dir: DirId, from: &Name, to: &Name) -> Result<DiskDone, DiskError> {
+        let inode = self.entry(dir, from)?;
+        if from == to {
+            return Ok(DiskDone::Done);
+        }
+        if let Ok(replaced) = self.entry(dir, to) {
+            match (self.is_dir(inode), self.dir(replaced)) {
+                (true, Some(target)) if !target.now.is_empty() => return Err(DiskError::NotEmpty),
+                (true, Some(_)) | (false, None) => {}
+                (true, None) | (false, Some(_)) => return Err(DiskError::Failed),
+            }
+        }
+        let new_role = role(to);
+        if let Some(Inode::File(file)) = self.inodes.get_mut(&inode) {
+            file.role = new_role;
+        }
+        let directory = self.open_dir(dir)?;
+        directory.set(to, Some(inode));
+        directory.set(from, None);
+        Ok(DiskDone::Done)
+    }
+
+    fn page(
+        &mut self,
+        dir: DirId,
+        after: Option<&Name>,
+        limit: u32,
+    ) -> Result<DiskDone, DiskError> {
+        let inode = *self.dirs.get(&dir).ok_or(DiskError::Failed)?;
+        let directory = self.dir(inode).ok_or(DiskError::Failed)?;
+        let mut rest = directory
+            .now
+            .iter()
+            .filter(|(name, _)| after.is_none_or(|after| *name > after));
+        let entries: Vec<Entry> = rest
+            .by_ref()
+            .take(limit as usize)
+            .map(|(name, inode)| {
+                let file = self.file(*inode);
+                Entry {
+                    name: name.clone(),
+                    dir: file.is_none(),
+                    len: file.map_or(0, |file| file.cache.len() as u64),
+                }
+            })
+            .collect();
+        let more = rest.next().is_some();
+        Ok(DiskDone::Listed { entries, more })
+    }
+
+    fn write_prefix(&mut self, file: FileId, at: u64, data: &Parts, written: u64) {
+        let keep = index(written).min(data.len());
+        if let (true, Ok(target)) = (keep > 0, self.open_file(file)) {
+            let prefix = data.to_bytes().slice(..keep);
+            target.change(Change::Write {
+                at,
+                data: Parts::from(prefix),
+            });
+        }
+    }
+}
+
+/// What an entry is for, judged by its name: the extension, or the name without digits.
+fn role(name: &Name) -> String {
+    let name = name.as_str();
+    match name.rsplit_once('.') {
+        Some((stem, extension)) if !stem.is_empty() => extension.to_owned(),
+        Some(_) | None => name.chars().filter(|c| !c.is_ascii_digit()).collect(),
+    }
+}
