@@ -29,6 +29,7 @@
 //! ```
 
 pub mod api_key;
+pub mod batch;
 pub mod error_code;
 pub mod frame;
 pub mod header;
