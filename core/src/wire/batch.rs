@@ -409,10 +409,7 @@ pub fn header_and_body(header: &mut BatchHeader, body: &[u8]) -> Bytes {
 fn put_record(out: &mut BytesMut, record: &RecordToWrite, offset_delta: i64, base_timestamp: i64) {
     let mut inner = BytesMut::new();
     inner.put_i8(0);
-    put_varlong(
-        &mut inner,
-        record.timestamp.wrapping_sub(base_timestamp),
-    );
+    put_varlong(&mut inner, record.timestamp.wrapping_sub(base_timestamp));
     put_varlong(&mut inner, offset_delta);
     put_nullable(&mut inner, record.key.as_deref());
     put_nullable(&mut inner, record.value.as_deref());
@@ -507,10 +504,7 @@ mod tests {
         );
         let mut bad = one.to_vec();
         bad[8..12].copy_from_slice(&(-1_i32).to_be_bytes());
-        assert_eq!(
-            BatchHeader::decode(&bad),
-            Err(BatchError::Length(-1))
-        );
+        assert_eq!(BatchHeader::decode(&bad), Err(BatchError::Length(-1)));
         bad[16] = 1;
         assert_eq!(BatchHeader::decode(&bad), Err(BatchError::Magic(1)));
         bad[8..12].copy_from_slice(&i32::MAX.to_be_bytes());

@@ -279,8 +279,7 @@ mod tests {
 
     #[test]
     fn linked_lz4_blocks_are_refused() {
-        let info = lz4_flex::frame::FrameInfo::new()
-            .block_mode(lz4_flex::frame::BlockMode::Linked);
+        let info = lz4_flex::frame::FrameInfo::new().block_mode(lz4_flex::frame::BlockMode::Linked);
         let mut encoder = lz4_flex::frame::FrameEncoder::with_frame_info(info, Vec::new());
         encoder.write_all(&plain()).expect("writes");
         let packed = encoder.finish().expect("finishes");

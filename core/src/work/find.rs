@@ -67,7 +67,8 @@ fn in_batch(
     match codec {
         Compression::None => walk(batch, payload.as_ref(), wanted),
         codec => {
-            let decoder = decoder(codec, &payload).map_err(|e| bad_records(RecordError::Codec(e)))?;
+            let decoder =
+                decoder(codec, &payload).map_err(|e| bad_records(RecordError::Codec(e)))?;
             walk(batch, Window::new(decoder), wanted)
         }
     }

@@ -126,18 +126,17 @@ impl<S: Source> Records<S> {
     }
 
     fn varint(&mut self) -> Result<i64, RecordError> {
-        let (value, len) =
-            varlong(self.source.fill(10)?).ok_or(RecordError::Malformed("a varint is cut off or overlong"))?;
+        let (value, len) = varlong(self.source.fill(10)?)
+            .ok_or(RecordError::Malformed("a varint is cut off or overlong"))?;
         self.take(len as u64)?;
         self.source.consume(len);
         Ok(value)
     }
 
     fn take(&mut self, len: u64) -> Result<(), RecordError> {
-        self.left = self
-            .left
-            .checked_sub(len)
-            .ok_or(RecordError::Malformed("a field runs over the end of its record"))?;
+        self.left = self.left.checked_sub(len).ok_or(RecordError::Malformed(
+            "a field runs over the end of its record",
+        ))?;
         Ok(())
     }
 
@@ -146,7 +145,9 @@ impl<S: Source> Records<S> {
         while len > 0 {
             let have = self.source.fill(1)?.len() as u64;
             if have == 0 {
-                return Err(RecordError::Malformed("the records end in the middle of one"));
+                return Err(RecordError::Malformed(
+                    "the records end in the middle of one",
+                ));
             }
             let step = have.min(len);
             self.source.consume(step as usize);
@@ -160,8 +161,8 @@ impl<S: Source> Records<S> {
         match self.varint()? {
             -1 if nullable => Ok(false),
             len => {
-                let len =
-                    u64::try_from(len).map_err(|_| RecordError::Malformed("a length is negative"))?;
+                let len = u64::try_from(len)
+                    .map_err(|_| RecordError::Malformed("a length is negative"))?;
                 self.skip(len)?;
                 Ok(true)
             }

@@ -62,7 +62,11 @@ pub fn scan(block: &Bytes) -> Scanned {
 fn is_consistent(header: &BatchHeader) -> bool {
     header.base_offset.0 >= 0
         && header.last_offset_delta >= 0
-        && header.base_offset.0.checked_add(i64::from(header.last_offset_delta)).is_some()
+        && header
+            .base_offset
+            .0
+            .checked_add(i64::from(header.last_offset_delta))
+            .is_some()
         && header.count >= 0
 }
 

@@ -49,7 +49,8 @@ pub fn validate(records: &Bytes, rules: &ValidateRules) -> Result<ValidBatch, Re
     let max_timestamp = match source_codec {
         Compression::None => check_records(&header, payload.as_ref(), rules)?,
         codec => {
-            let decoder = decoder(codec, &payload).map_err(|e| bad_records(RecordError::Codec(e)))?;
+            let decoder =
+                decoder(codec, &payload).map_err(|e| bad_records(RecordError::Codec(e)))?;
             check_records(&header, Window::new(decoder), rules)?
         }
     };
