@@ -552,6 +552,9 @@ fn read_field(message: &Message, each: &Struct, field: &Field) -> String {
         (Type::Bytes | Type::Records, Some(null)) => {
             format!("reader.nullable_bytes({compact}, {null}, {place})?")
         }
+        (Type::Parts, Some(null)) => {
+            format!("reader.nullable_bytes({compact}, {null}, {place})?.map(Parts::from)")
+        }
         (Type::Struct(name), Some(null)) if field.tag.is_some() => format!(
             "reader.nullable_tagged_struct({null}, {place}, |reader| {name}::read(reader, version))?"
         ),
@@ -583,6 +586,7 @@ fn read_one(ty: &Type, compact: &str, place: &str) -> String {
     match ty {
         Type::String => format!("reader.string({compact}, {place})"),
         Type::Bytes | Type::Records => format!("reader.bytes({compact}, {place})"),
+        Type::Parts => format!("reader.bytes({compact}, {place}).map(Parts::from)"),
         Type::Struct(name) => format!("{name}::read(reader, version)"),
         Type::Array(_) => panic!("{place}: an array of arrays"),
         plain => format!("reader.{}({place})", method(plain)),
@@ -602,6 +606,9 @@ fn write_value(message: &Message, each: &Struct, field: &Field) -> String {
         ),
         (Type::Bytes | Type::Records, Some(null)) => {
             format!("writer.nullable_bytes({compact}, {null}, {value}.as_ref(), {place})?;")
+        }
+        (Type::Parts, Some(null)) => {
+            format!("writer.nullable_parts({compact}, {null}, {value}.as_ref(), {place})?;")
         }
         (Type::Struct(_), Some(null)) => {
             let method = if field.tag.is_some() {
@@ -636,6 +643,7 @@ fn write_one(ty: &Type, value: &str, owned: bool, compact: &str, place: &str) ->
         Type::Bytes | Type::Records => {
             format!("writer.bytes({compact}, {reference}{value}, {place})?;")
         }
+        Type::Parts => format!("writer.parts({compact}, {reference}{value}, {place})?;"),
         Type::Struct(_) => format!("{value}.write(writer, version)?;"),
         Type::Array(_) => panic!("{place}: an array of arrays"),
         other => format!("writer.{}({plain}{value});", method(other)),
@@ -673,6 +681,7 @@ fn base_type(ty: &Type) -> String {
         Type::Error => "ErrorCode".to_owned(),
         Type::String => "Str".to_owned(),
         Type::Bytes | Type::Records => "Bytes".to_owned(),
+        Type::Parts => "Parts".to_owned(),
         Type::Struct(name) => name.clone(),
         Type::Array(element) => format!("Vec<{}>", base_type(element)),
     }
@@ -690,7 +699,7 @@ fn rust_type(field: &Field) -> String {
 /// Kafka's default of the field. A nullable field is null by default only if the schema says so; records always are.
 fn default_value(field: &Field) -> String {
     if field.default.as_deref() == Some("null")
-        || (field.nullable.is_some() && field.ty == Type::Records)
+        || (field.nullable.is_some() && matches!(field.ty, Type::Records | Type::Parts))
     {
         return "None".to_owned();
     }
@@ -704,6 +713,7 @@ fn default_value(field: &Field) -> String {
         (Type::Error, None) => "ErrorCode::NONE".to_owned(),
         (Type::String, None) => "Str::EMPTY".to_owned(),
         (Type::Bytes | Type::Records, None) => "Bytes::new()".to_owned(),
+        (Type::Parts, None) => "Parts::new()".to_owned(),
         (Type::Struct(name), None) => format!("{name}::default()"),
         (Type::Array(_), None) => "Vec::new()".to_owned(),
         (_, None) => "0".to_owned(),
@@ -729,10 +739,10 @@ fn is_set(field: &Field) -> String {
     let default = default_value(field);
     match (&field.ty, field.nullable) {
         (_, Some(_)) if default == "None" => format!("{value}.is_some()"),
-        (Type::String | Type::Bytes | Type::Records | Type::Array(_), None) => {
+        (Type::String | Type::Bytes | Type::Records | Type::Parts | Type::Array(_), None) => {
             format!("!{value}.is_empty()")
         }
-        (Type::String | Type::Bytes | Type::Records | Type::Array(_), Some(_)) => {
+        (Type::String | Type::Bytes | Type::Records | Type::Parts | Type::Array(_), Some(_)) => {
             format!("{value}.as_ref().is_none_or(|value| !value.is_empty())")
         }
         (Type::Bool, None) => {

@@ -92,6 +92,8 @@ pub enum Type {
     String,
     Bytes,
     Records,
+    /// Records as slices that follow each other.
+    Parts,
     Struct(String),
     Array(Box<Type>),
 }
@@ -131,7 +133,7 @@ impl Message {
                     2
                 }
             }
-            Type::Bytes | Type::Records | Type::Array(_) => {
+            Type::Bytes | Type::Records | Type::Parts | Type::Array(_) => {
                 if compact {
                     1
                 } else {

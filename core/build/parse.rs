@@ -262,6 +262,7 @@ fn parse_type(text: &str) -> Type {
         "string" => Type::String,
         "bytes" => Type::Bytes,
         "records" => Type::Records,
+        "parts" => Type::Parts,
         name => Type::Struct(name.to_owned()),
     }
 }

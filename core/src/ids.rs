@@ -69,6 +69,10 @@ number!(
     Lsn(u64)
 );
 number!(
+    /// One request of a client, from the arrival of its frame to its answer. Never reused within a life of the node.
+    RequestId(u64)
+);
+number!(
     /// A partition log that this node keeps; an index into the log store, never reused within a life of the node.
     LogId(u32)
 );

@@ -208,7 +208,7 @@ mod tests {
         let response = FetchResponse {
             responses: vec![fetch_response::FetchableTopicResponse {
                 partitions: vec![fetch_response::PartitionData {
-                    records: Some(records.clone()),
+                    records: Some(records.clone().into()),
                     ..Default::default()
                 }],
                 ..Default::default()

@@ -64,6 +64,7 @@ mod prelude {
     pub(super) use crate::ids::Uuid;
     pub(super) use crate::wire::api_key::ApiKey;
     pub(super) use crate::wire::error_code::ErrorCode;
+    pub(super) use crate::wire::parts::Parts;
     pub(super) use crate::wire::reader::{DecodeError, DecodeErrorKind, Reader};
     pub(super) use crate::wire::str::Str;
     pub(super) use crate::wire::types::{F64Bits, TaggedFields};

@@ -20,7 +20,7 @@
 //! let request = wire::FetchRequest::decode(&mut reader, header.version)?;
 //!
 //! let records = bytes::Bytes::from(vec![0; 65_536]); // shared by the answer, not copied into it
-//! let partition = wire::fetch_response::PartitionData { records: Some(records), ..Default::default() };
+//! let partition = wire::fetch_response::PartitionData { records: Some(records.into()), ..Default::default() };
 //! let topic = wire::fetch_response::FetchableTopicResponse { partitions: vec![partition], ..Default::default() };
 //! let response = wire::FetchResponse { responses: vec![topic], ..Default::default() };
 //! let parts = wire::response_frame(header.api, header.version, header.correlation_id, &response)?;

@@ -348,6 +348,36 @@ impl Writer {
         }
     }
 
+    /// Records as slices that follow each other, each shared if it is large.
+    #[inline]
+    pub fn parts(
+        &mut self,
+        flexible: bool,
+        value: &Parts,
+        field: &'static str,
+    ) -> Result<(), EncodeError> {
+        self.length(flexible, value.len(), field)?;
+        for slice in value.slices() {
+            self.payload(slice);
+        }
+        Ok(())
+    }
+
+    /// Records as slices that follow each other, or null.
+    #[inline]
+    pub fn nullable_parts(
+        &mut self,
+        flexible: bool,
+        null_allowed: bool,
+        value: Option<&Parts>,
+        field: &'static str,
+    ) -> Result<(), EncodeError> {
+        match value {
+            Some(parts) => self.parts(flexible, parts, field),
+            None => self.null(flexible, null_allowed, field),
+        }
+    }
+
     /// An array.
     #[inline]
     pub fn array<T>(
