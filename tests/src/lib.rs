@@ -3,5 +3,11 @@
 //! Nothing here is deployed. Under `--cfg madsim` only the pure rooms exist.
 
 #[cfg(not(madsim))]
+pub mod broker;
+#[cfg(not(madsim))]
+pub mod client;
+#[cfg(not(madsim))]
 pub mod crashfs;
+#[cfg(not(madsim))]
+pub mod load;
 pub mod tidy;

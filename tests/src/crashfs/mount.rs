@@ -85,6 +85,11 @@ impl CrashFs {
         });
     }
 
+    /// Makes everything durable that was written until now, for a start from known ground.
+    pub fn settle(&self) {
+        self.state().disk.sync_all();
+    }
+
     /// Syncs since the last cut, by kind and path.
     pub fn syncs(&self) -> BTreeMap<(SyncKind, String), u64> {
         self.state().disk.syncs().clone()
