@@ -21,7 +21,9 @@ pub enum Kind {
 
 /// The repository's root.
 pub fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ is inside the repository")
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("tests/ is inside the repository")
 }
 
 /// True if the tests run at full size (`tests/run --all`).
@@ -45,28 +47,48 @@ pub fn target() -> Kind {
 
 /// The directory of Apache Kafka's jars, which `tests/run` fills.
 pub fn kafka_jars() -> PathBuf {
-    let jars = std::env::var_os("TRIALOG_KAFKA_JARS").map_or_else(|| root().join(".cache/kafka-4.3.1/jars"), PathBuf::from);
-    assert!(jars.join("kafka-clients-4.3.1.jar").exists(), "no Apache Kafka in {}: run tests/run once, it installs it", jars.display());
+    let jars = std::env::var_os("TRIALOG_KAFKA_JARS")
+        .map_or_else(|| root().join(".cache/kafka-4.3.1/jars"), PathBuf::from);
+    assert!(
+        jars.join("kafka-clients-4.3.1.jar").exists(),
+        "no Apache Kafka in {}: run tests/run once, it installs it",
+        jars.display()
+    );
     jars
 }
 
 /// The release binary, which `tests/run` builds (`TRIALOG_BINARY` names another).
 pub fn binary() -> PathBuf {
-    let binary = std::env::var_os("TRIALOG_BINARY").map_or_else(|| root().join("target/release/trialog"), PathBuf::from);
-    assert!(binary.exists(), "no {}: cargo build --release -p trialog", binary.display());
+    let binary = std::env::var_os("TRIALOG_BINARY")
+        .map_or_else(|| root().join("target/release/trialog"), PathBuf::from);
+    assert!(
+        binary.exists(),
+        "no {}: cargo build --release -p trialog",
+        binary.display()
+    );
     binary
 }
 
 /// A Java program of Apache Kafka's jars.
 pub fn java(class: &str) -> Command {
     let mut command = Command::new("java");
-    command.args(["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", "-cp"]);
+    command.args([
+        "-Xmx256m",
+        "-XX:+UseSerialGC",
+        "-XX:TieredStopAtLevel=1",
+        "-XX:-UsePerfData",
+        "-cp",
+    ]);
     command.arg(class_path()).arg(class);
     command
 }
 
 fn class_path() -> String {
-    format!("{}:{}/*", root().join("tests/kafka").display(), kafka_jars().display())
+    format!(
+        "{}:{}/*",
+        root().join("tests/kafka").display(),
+        kafka_jars().display()
+    )
 }
 
 /// Runs a command to its end with its output; panics with the output if it fails or takes longer than `patience`.
@@ -88,13 +110,19 @@ pub fn finish(command: &mut Command, patience: Duration) -> (ExitStatus, String,
         .stderr(err.reopen().expect("the output file"))
         .spawn()
         .unwrap_or_else(|error| panic!("{shown}: {error}"));
-    let read = |file: &tempfile::NamedTempFile| String::from_utf8_lossy(&fs::read(file.path()).expect("the output")).into_owned();
+    let read = |file: &tempfile::NamedTempFile| {
+        String::from_utf8_lossy(&fs::read(file.path()).expect("the output")).into_owned()
+    };
     match wait(&mut child, patience) {
         Some(status) => (status, read(&out), read(&err)),
         None => {
             let _ = child.kill();
             let _ = child.wait();
-            panic!("{shown} did not end in {patience:?}\n{}\n{}", read(&out), read(&err));
+            panic!(
+                "{shown} did not end in {patience:?}\n{}\n{}",
+                read(&out),
+                read(&err)
+            );
         }
     }
 }
@@ -114,7 +142,10 @@ fn wait(child: &mut Child, patience: Duration) -> Option<ExitStatus> {
 
 /// A port that nobody listens on now.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port()
+    TcpListener::bind("127.0.0.1:0")
+        .and_then(|l| l.local_addr())
+        .expect("a free port")
+        .port()
 }
 
 /// What a broker is started with; kept over its restarts.
@@ -136,24 +167,47 @@ impl Setup {
         let properties = [
             ("process.roles", "broker,controller".to_owned()),
             ("node.id", "1".to_owned()),
-            ("controller.quorum.voters", format!("1@127.0.0.1:{controller}")),
-            ("listeners", format!("PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}")),
-            ("advertised.listeners", format!("PLAINTEXT://127.0.0.1:{port}")),
+            (
+                "controller.quorum.voters",
+                format!("1@127.0.0.1:{controller}"),
+            ),
+            (
+                "listeners",
+                format!("PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}"),
+            ),
+            (
+                "advertised.listeners",
+                format!("PLAINTEXT://127.0.0.1:{port}"),
+            ),
             ("controller.listener.names", "CONTROLLER".to_owned()),
-            ("listener.security.protocol.map", "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT".to_owned()),
+            (
+                "listener.security.protocol.map",
+                "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT".to_owned(),
+            ),
             ("log.dirs", data.display().to_string()),
             ("offsets.topic.replication.factor", "1".to_owned()),
             ("transaction.state.log.replication.factor", "1".to_owned()),
             ("transaction.state.log.min.isr", "1".to_owned()),
             ("group.initial.rebalance.delay.ms", "0".to_owned()),
         ];
-        let mut properties: BTreeMap<String, String> = properties.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let mut properties: BTreeMap<String, String> = properties
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect();
         if kind == Kind::Kafka {
             // After a kill its controller waits for the old session to end before it lets the broker in again.
             properties.insert("broker.session.timeout.ms".to_owned(), "1000".to_owned());
             properties.insert("broker.heartbeat.interval.ms".to_owned(), "200".to_owned());
         }
-        Setup { kind, home: home.to_owned(), data: data.to_owned(), port, properties, core: None, heap: "512m" }
+        Setup {
+            kind,
+            home: home.to_owned(),
+            data: data.to_owned(),
+            port,
+            properties,
+            core: None,
+            heap: "512m",
+        }
     }
 
     /// Sets a property.
@@ -197,8 +251,14 @@ impl Setup {
 
     fn config(&self) -> PathBuf {
         let path = self.home.join("server.properties");
-        let text: String = self.properties.iter().map(|(name, value)| format!("{name}={value}\n")).collect();
-        fs::create_dir_all(&self.home).and_then(|()| fs::write(&path, text)).expect("write server.properties");
+        let text: String = self
+            .properties
+            .iter()
+            .map(|(name, value)| format!("{name}={value}\n"))
+            .collect();
+        fs::create_dir_all(&self.home)
+            .and_then(|()| fs::write(&path, text))
+            .expect("write server.properties");
         path
     }
 
@@ -213,11 +273,19 @@ impl Setup {
         command.arg("format");
         if self.kind == Kind::Kafka {
             // What a node of ours does not claim would keep it from opening the directory.
-            for feature in ["group.version", "transaction.version", "share.version", "streams.version"] {
+            for feature in [
+                "group.version",
+                "transaction.version",
+                "share.version",
+                "streams.version",
+            ] {
                 command.args(["--feature", &format!("{feature}=0")]);
             }
         }
-        run(command.args(["-t", CLUSTER, "-c"]).arg(&config), Duration::from_secs(60));
+        run(
+            command.args(["-t", CLUSTER, "-c"]).arg(&config),
+            Duration::from_secs(60),
+        );
     }
 
     fn command(&self) -> Command {
@@ -237,8 +305,15 @@ impl Setup {
         match self.kind {
             Kind::Kafka => {
                 command.args([&format!("-Xmx{}", self.heap), &format!("-Xms{}", self.heap)]);
-                command.args(["-server", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-XX:InitiatingHeapOccupancyPercent=35"]);
-                command.args(["-XX:-UsePerfData", "-cp", &class_path(), "kafka.Kafka"]).arg(config);
+                command.args([
+                    "-server",
+                    "-XX:+UseG1GC",
+                    "-XX:MaxGCPauseMillis=20",
+                    "-XX:InitiatingHeapOccupancyPercent=35",
+                ]);
+                command
+                    .args(["-XX:-UsePerfData", "-cp", &class_path(), "kafka.Kafka"])
+                    .arg(config);
             }
             Kind::Trialog => drop(command.arg("start").arg(config)),
         }
@@ -247,30 +322,57 @@ impl Setup {
 
     /// Starts it and waits until it serves; panics with its log if it does not.
     pub fn start(&self) -> Broker {
-        self.try_start(Duration::from_secs(60)).unwrap_or_else(|why| panic!("{why}"))
+        self.try_start(Duration::from_secs(60))
+            .unwrap_or_else(|why| panic!("{why}"))
     }
 
     /// Starts it and waits up to `patience` until it serves; the error holds the end of its log.
     pub fn try_start(&self, patience: Duration) -> Result<Broker, String> {
         let log = self.home.join("broker.log");
         fs::create_dir_all(&self.home).expect("a home");
-        let out = File::options().create(true).append(true).open(&log).expect("the log file");
+        let out = File::options()
+            .create(true)
+            .append(true)
+            .open(&log)
+            .expect("the log file");
         let err = out.try_clone().expect("the log file");
         let mut command = self.command();
         let began = Instant::now();
-        let child = command.stdin(Stdio::null()).stdout(out).stderr(err).spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        let mut broker = Broker { setup: self.clone(), child: Some(child), log, started_in: Duration::ZERO };
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(out)
+            .stderr(err)
+            .spawn()
+            .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let mut broker = Broker {
+            setup: self.clone(),
+            child: Some(child),
+            log,
+            started_in: Duration::ZERO,
+        };
         loop {
-            if let Some(status) = broker.child.as_mut().and_then(|child| child.try_wait().expect("the child is ours")) {
+            if let Some(status) = broker
+                .child
+                .as_mut()
+                .and_then(|child| child.try_wait().expect("the child is ours"))
+            {
                 broker.child = None;
-                return Err(format!("{:?} ended with {status} instead of serving\n{}", self.kind, broker.log_tail()));
+                return Err(format!(
+                    "{:?} ended with {status} instead of serving\n{}",
+                    self.kind,
+                    broker.log_tail()
+                ));
             }
             if Client::connect(&self.bootstrap()).is_ok_and(|mut client| client.serves()) {
                 broker.started_in = began.elapsed();
                 return Ok(broker);
             }
             if began.elapsed() > patience {
-                return Err(format!("{:?} did not serve in {patience:?}\n{}", self.kind, broker.log_tail()));
+                return Err(format!(
+                    "{:?} did not serve in {patience:?}\n{}",
+                    self.kind,
+                    broker.log_tail()
+                ));
             }
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -319,28 +421,48 @@ impl Broker {
         let mut child = self.child.take().expect("the broker runs");
         let began = Instant::now();
         let pid = rustix::process::Pid::from_child(&child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("signal our child");
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM)
+            .expect("signal our child");
         let Some(status) = wait(&mut child, Duration::from_secs(60)) else {
             let _ = child.kill();
             let _ = child.wait();
-            panic!("{:?} did not stop in a minute\n{}", self.setup.kind, self.log_tail());
+            panic!(
+                "{:?} did not stop in a minute\n{}",
+                self.setup.kind,
+                self.log_tail()
+            );
         };
         (status, began.elapsed())
     }
 
     /// CPU seconds that the process has used.
     pub fn cpu_seconds(&self) -> f64 {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("/proc/PID/stat");
-        let fields: Vec<&str> = stat.rsplit_once(')').expect("a name in brackets").1.split_whitespace().collect();
-        let ticks: f64 = fields[11].parse::<f64>().expect("utime") + fields[12].parse::<f64>().expect("stime");
+        let stat =
+            fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("/proc/PID/stat");
+        let fields: Vec<&str> = stat
+            .rsplit_once(')')
+            .expect("a name in brackets")
+            .1
+            .split_whitespace()
+            .collect();
+        let ticks: f64 =
+            fields[11].parse::<f64>().expect("utime") + fields[12].parse::<f64>().expect("stime");
         ticks / rustix::param::clock_ticks_per_second() as f64
     }
 
     /// Resident memory, in bytes.
     pub fn resident_bytes(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("/proc/PID/status");
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
-        line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("kB") * 1024
+        let status =
+            fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("/proc/PID/status");
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("VmRSS:"))
+            .expect("VmRSS");
+        line.split_whitespace()
+            .nth(1)
+            .and_then(|kib| kib.parse::<u64>().ok())
+            .expect("kB")
+            * 1024
     }
 
     /// The last lines of what it wrote.

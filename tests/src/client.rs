@@ -9,11 +9,13 @@ use kafka_protocol::messages::fetch_response::PartitionData;
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{
-    CreateTopicsRequest, FetchRequest, InitProducerIdRequest, ListOffsetsRequest, MetadataRequest, MetadataResponse, ProduceRequest,
-    RequestHeader, ResponseHeader, TopicName,
+    CreateTopicsRequest, FetchRequest, InitProducerIdRequest, ListOffsetsRequest, MetadataRequest,
+    MetadataResponse, ProduceRequest, RequestHeader, ResponseHeader, TopicName,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
-use kafka_protocol::records::{Compression, Record, RecordBatchDecoder, RecordBatchEncoder, RecordEncodeOptions, TimestampType};
+use kafka_protocol::records::{
+    Compression, Record, RecordBatchDecoder, RecordBatchEncoder, RecordEncodeOptions, TimestampType,
+};
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
@@ -45,7 +47,10 @@ impl Client {
         let stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-        Ok(Client { stream, correlation: 0 })
+        Ok(Client {
+            stream,
+            correlation: 0,
+        })
     }
 
     /// Connects as soon as someone listens, for up to `patience`.
@@ -61,7 +66,9 @@ impl Client {
 
     /// How long a read waits.
     pub fn patience(&mut self, patience: Duration) {
-        self.stream.set_read_timeout(Some(patience)).expect("a positive time");
+        self.stream
+            .set_read_timeout(Some(patience))
+            .expect("a positive time");
     }
 
     /// The connection itself, for bytes that no codec makes.
@@ -79,7 +86,9 @@ impl Client {
             .with_client_id(Some(text("trialog-tests")));
         let mut frame = BytesMut::new();
         frame.extend_from_slice(&[0; 4]);
-        header.encode(&mut frame, R::header_version(version)).map_err(malformed)?;
+        header
+            .encode(&mut frame, R::header_version(version))
+            .map_err(malformed)?;
         body.encode(&mut frame, version).map_err(malformed)?;
         let length = (frame.len() - 4) as u32;
         frame[..4].copy_from_slice(&length.to_be_bytes());
@@ -97,11 +106,19 @@ impl Client {
     }
 
     /// The answer to the request that was sent with this correlation id and version.
-    pub fn receive<R: Request>(&mut self, version: i16, correlation: i32) -> io::Result<R::Response> {
+    pub fn receive<R: Request>(
+        &mut self,
+        version: i16,
+        correlation: i32,
+    ) -> io::Result<R::Response> {
         let mut frame = self.frame()?;
-        let header = ResponseHeader::decode(&mut frame, R::Response::header_version(version)).map_err(malformed)?;
+        let header = ResponseHeader::decode(&mut frame, R::Response::header_version(version))
+            .map_err(malformed)?;
         if header.correlation_id != correlation {
-            return Err(malformed(format!("answer {} where {correlation} was due", header.correlation_id)));
+            return Err(malformed(format!(
+                "answer {} where {correlation} was due",
+                header.correlation_id
+            )));
         }
         let answer = R::Response::decode(&mut frame, version).map_err(malformed)?;
         if !frame.is_empty() {
@@ -124,32 +141,64 @@ impl Client {
     /// Does it know itself as a broker?
     pub fn serves(&mut self) -> bool {
         self.patience(Duration::from_secs(2));
-        self.metadata().is_ok_and(|metadata| !metadata.brokers.is_empty())
+        self.metadata()
+            .is_ok_and(|metadata| !metadata.brokers.is_empty())
     }
 
     /// Creates a topic and waits until every partition has a leader.
-    pub fn create_topic(&mut self, name: &str, partitions: i32, configs: &[(&str, &str)]) -> io::Result<()> {
-        let configs = configs.iter().map(|(k, v)| CreatableTopicConfig::default().with_name(text(k)).with_value(Some(text(v)))).collect();
+    pub fn create_topic(
+        &mut self,
+        name: &str,
+        partitions: i32,
+        configs: &[(&str, &str)],
+    ) -> io::Result<()> {
+        let configs = configs
+            .iter()
+            .map(|(k, v)| {
+                CreatableTopicConfig::default()
+                    .with_name(text(k))
+                    .with_value(Some(text(v)))
+            })
+            .collect();
         let topic = CreatableTopic::default()
             .with_name(TopicName(text(name)))
             .with_num_partitions(partitions)
             .with_replication_factor(1)
             .with_configs(configs);
-        let answer = self.call(7, &CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(30_000))?;
+        let answer = self.call(
+            7,
+            &CreateTopicsRequest::default()
+                .with_topics(vec![topic])
+                .with_timeout_ms(30_000),
+        )?;
         match answer.topics.first().map(|topic| topic.error_code) {
             Some(0) => {}
-            other => return Err(malformed(format!("creating {name} was answered with error {other:?}"))),
+            other => {
+                return Err(malformed(format!(
+                    "creating {name} was answered with error {other:?}"
+                )));
+            }
         }
         let until = Instant::now() + Duration::from_secs(30);
         loop {
             let metadata = self.metadata()?;
-            let topic = metadata.topics.iter().find(|t| t.name.as_ref().is_some_and(|n| n.0.as_str() == name));
-            let led = topic.map_or(0, |t| t.partitions.iter().filter(|p| p.error_code == 0 && p.leader_id.0 >= 0).count());
+            let topic = metadata
+                .topics
+                .iter()
+                .find(|t| t.name.as_ref().is_some_and(|n| n.0.as_str() == name));
+            let led = topic.map_or(0, |t| {
+                t.partitions
+                    .iter()
+                    .filter(|p| p.error_code == 0 && p.leader_id.0 >= 0)
+                    .count()
+            });
             if led == partitions as usize {
                 return Ok(());
             }
             if Instant::now() > until {
-                return Err(malformed(format!("{led} of {partitions} partitions of {name} have a leader")));
+                return Err(malformed(format!(
+                    "{led} of {partitions} partitions of {name} have a leader"
+                )));
             }
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -157,20 +206,32 @@ impl Client {
 
     /// A new idempotent producer: id and epoch. A broker that still fetches its block of ids (error 14) is asked again.
     pub fn init_producer_id(&mut self) -> io::Result<(i64, i16)> {
-        let body = InitProducerIdRequest::default().with_transactional_id(None).with_transaction_timeout_ms(60_000);
+        let body = InitProducerIdRequest::default()
+            .with_transactional_id(None)
+            .with_transaction_timeout_ms(60_000);
         let until = Instant::now() + Duration::from_secs(10);
         loop {
             let answer = self.call(4, &body)?;
             match answer.error_code {
                 0 => return Ok((answer.producer_id.0, answer.producer_epoch)),
                 14 if Instant::now() < until => std::thread::sleep(Duration::from_millis(20)),
-                error => return Err(malformed(format!("InitProducerId was answered with error {error}"))),
+                error => {
+                    return Err(malformed(format!(
+                        "InitProducerId was answered with error {error}"
+                    )));
+                }
             }
         }
     }
 
     /// Sends batches to one partition: error code and base offset.
-    pub fn produce(&mut self, topic: &str, partition: i32, acks: i16, batches: Bytes) -> io::Result<(i16, i64)> {
+    pub fn produce(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        acks: i16,
+        batches: Bytes,
+    ) -> io::Result<(i16, i64)> {
         let correlation = self.send(PRODUCE, &produce_request(topic, partition, acks, batches))?;
         self.produced(correlation)
     }
@@ -178,47 +239,98 @@ impl Client {
     /// The answer to a [`produce_request`] of one partition.
     pub fn produced(&mut self, correlation: i32) -> io::Result<(i16, i64)> {
         let answer = self.receive::<ProduceRequest>(PRODUCE, correlation)?;
-        let partition = answer.responses.first().and_then(|topic| topic.partition_responses.first());
-        partition.map(|p| (p.error_code, p.base_offset)).ok_or_else(|| malformed("an answer without the partition"))
+        let partition = answer
+            .responses
+            .first()
+            .and_then(|topic| topic.partition_responses.first());
+        partition
+            .map(|p| (p.error_code, p.base_offset))
+            .ok_or_else(|| malformed("an answer without the partition"))
     }
 
     /// One fetch of one partition, waiting up to half a second for bytes.
     pub fn fetch(&mut self, topic: &str, partition: i32, offset: i64) -> io::Result<PartitionData> {
-        let part = FetchPartition::default().with_partition(partition).with_fetch_offset(offset).with_partition_max_bytes(1 << 20);
+        let part = FetchPartition::default()
+            .with_partition(partition)
+            .with_fetch_offset(offset)
+            .with_partition_max_bytes(1 << 20);
         let body = FetchRequest::default()
             .with_max_wait_ms(500)
             .with_min_bytes(1)
             .with_max_bytes(50 << 20)
-            .with_topics(vec![FetchTopic::default().with_topic(TopicName(text(topic))).with_partitions(vec![part])]);
+            .with_topics(vec![
+                FetchTopic::default()
+                    .with_topic(TopicName(text(topic)))
+                    .with_partitions(vec![part]),
+            ]);
         let answer = self.call(FETCH, &body)?;
-        answer.responses.into_iter().next().and_then(|t| t.partitions.into_iter().next()).ok_or_else(|| malformed("an answer without the partition"))
+        answer
+            .responses
+            .into_iter()
+            .next()
+            .and_then(|t| t.partitions.into_iter().next())
+            .ok_or_else(|| malformed("an answer without the partition"))
     }
 
     /// The offset of a special timestamp (-2 earliest, -1 latest): error code and offset.
-    pub fn offset_of(&mut self, topic: &str, partition: i32, timestamp: i64) -> io::Result<(i16, i64)> {
-        let part = ListOffsetsPartition::default().with_partition_index(partition).with_timestamp(timestamp);
-        let topic = ListOffsetsTopic::default().with_name(TopicName(text(topic))).with_partitions(vec![part]);
-        let answer = self.call(8, &ListOffsetsRequest::default().with_replica_id((-1).into()).with_topics(vec![topic]))?;
-        let partition = answer.topics.first().and_then(|topic| topic.partitions.first());
-        partition.map(|p| (p.error_code, p.offset)).ok_or_else(|| malformed("an answer without the partition"))
+    pub fn offset_of(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        timestamp: i64,
+    ) -> io::Result<(i16, i64)> {
+        let part = ListOffsetsPartition::default()
+            .with_partition_index(partition)
+            .with_timestamp(timestamp);
+        let topic = ListOffsetsTopic::default()
+            .with_name(TopicName(text(topic)))
+            .with_partitions(vec![part]);
+        let answer = self.call(
+            8,
+            &ListOffsetsRequest::default()
+                .with_replica_id((-1).into())
+                .with_topics(vec![topic]),
+        )?;
+        let partition = answer
+            .topics
+            .first()
+            .and_then(|topic| topic.partitions.first());
+        partition
+            .map(|p| (p.error_code, p.offset))
+            .ok_or_else(|| malformed("an answer without the partition"))
     }
 
     /// All records of a partition, from its start to its end as it is at the call.
     pub fn read_all(&mut self, topic: &str, partition: i32) -> io::Result<Vec<Record>> {
-        let fine = |(error, offset)| if error == 0 { Ok(offset) } else { Err(malformed(format!("ListOffsets was answered with error {error}"))) };
+        let fine = |(error, offset)| {
+            if error == 0 {
+                Ok(offset)
+            } else {
+                Err(malformed(format!(
+                    "ListOffsets was answered with error {error}"
+                )))
+            }
+        };
         let mut next = fine(self.offset_of(topic, partition, -2)?)?;
         let end = fine(self.offset_of(topic, partition, -1)?)?;
         let mut records = Vec::new();
         while next < end {
             let part = self.fetch(topic, partition, next)?;
             if part.error_code != 0 {
-                return Err(malformed(format!("fetching {topic}-{partition} at {next} was answered with error {}", part.error_code)));
+                return Err(malformed(format!(
+                    "fetching {topic}-{partition} at {next} was answered with error {}",
+                    part.error_code
+                )));
             }
             let found = records_of(part.records.unwrap_or_default()).map_err(malformed)?;
             records.extend(found.into_iter().filter(|record| record.offset >= next));
             match records.last() {
                 Some(last) if last.offset >= next => next = last.offset + 1,
-                _ => return Err(malformed(format!("{topic}-{partition} has no record at {next}, below its end {end}"))),
+                _ => {
+                    return Err(malformed(format!(
+                        "{topic}-{partition} has no record at {next}, below its end {end}"
+                    )));
+                }
             }
         }
         Ok(records)
@@ -229,21 +341,33 @@ impl Client {
 pub fn records_of(mut batches: Bytes) -> Result<Vec<Record>, String> {
     let mut records = Vec::new();
     while batches.len() >= 12 {
-        let length = 12 + u32::from_be_bytes([batches[8], batches[9], batches[10], batches[11]]) as usize;
+        let length =
+            12 + u32::from_be_bytes([batches[8], batches[9], batches[10], batches[11]]) as usize;
         if batches.len() < length {
             break;
         }
         let mut batch = batches.split_to(length);
-        records.extend(RecordBatchDecoder::decode(&mut batch).map_err(|error| error.to_string())?.records);
+        records.extend(
+            RecordBatchDecoder::decode(&mut batch)
+                .map_err(|error| error.to_string())?
+                .records,
+        );
     }
     Ok(records)
 }
 
 /// A produce request of one partition.
 pub fn produce_request(topic: &str, partition: i32, acks: i16, batches: Bytes) -> ProduceRequest {
-    let part = PartitionProduceData::default().with_index(partition).with_records(Some(batches));
-    let topic = TopicProduceData::default().with_name(TopicName(text(topic))).with_partition_data(vec![part]);
-    ProduceRequest::default().with_acks(acks).with_timeout_ms(30_000).with_topic_data(vec![topic])
+    let part = PartitionProduceData::default()
+        .with_index(partition)
+        .with_records(Some(batches));
+    let topic = TopicProduceData::default()
+        .with_name(TopicName(text(topic)))
+        .with_partition_data(vec![part]);
+    ProduceRequest::default()
+        .with_acks(acks)
+        .with_timeout_ms(30_000)
+        .with_topic_data(vec![topic])
 }
 
 /// Who writes a batch: producer id, epoch, and the sequence number of its first record.
@@ -258,11 +382,18 @@ pub struct Producer {
 }
 
 /// No idempotence.
-pub const PLAIN: Producer = Producer { id: -1, epoch: -1, sequence: -1 };
+pub const PLAIN: Producer = Producer {
+    id: -1,
+    epoch: -1,
+    sequence: -1,
+};
 
 /// One batch of values, without keys.
 pub fn batch(values: &[Vec<u8>], producer: Producer, compression: Compression) -> Bytes {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_millis() as i64;
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .expect("after 1970")
+        .as_millis() as i64;
     let records: Vec<Record> = values
         .iter()
         .enumerate()
@@ -283,6 +414,14 @@ pub fn batch(values: &[Vec<u8>], producer: Producer, compression: Compression) -
         })
         .collect();
     let mut out = BytesMut::new();
-    RecordBatchEncoder::encode(&mut out, &records, &RecordEncodeOptions { version: 2, compression }).expect("a batch of fresh records");
+    RecordBatchEncoder::encode(
+        &mut out,
+        &records,
+        &RecordEncodeOptions {
+            version: 2,
+            compression,
+        },
+    )
+    .expect("a batch of fresh records");
     out.freeze()
 }

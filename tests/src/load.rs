@@ -74,7 +74,9 @@ fn value(writer: usize, n: u64) -> Vec<u8> {
 }
 
 fn name_of(value: &[u8]) -> String {
-    String::from_utf8_lossy(value).trim_end_matches('.').to_owned()
+    String::from_utf8_lossy(value)
+        .trim_end_matches('.')
+        .to_owned()
 }
 
 fn writer_and_number(name: &str) -> Option<(usize, u64)> {
@@ -84,13 +86,28 @@ fn writer_and_number(name: &str) -> Option<(usize, u64)> {
 
 impl Load {
     /// Creates the topic, with one plain and one idempotent writer for every partition.
-    pub fn new(client: &mut Client, topic: &str, partitions: i32, configs: &[(&str, &str)]) -> io::Result<Load> {
+    pub fn new(
+        client: &mut Client,
+        topic: &str,
+        partitions: i32,
+        configs: &[(&str, &str)],
+    ) -> io::Result<Load> {
         client.create_topic(topic, partitions, configs)?;
         let mut writers = Vec::new();
         for partition in 0..partitions {
             for idempotent in [false, true] {
-                let producer = if idempotent { Some(client.init_producer_id()?) } else { None };
-                writers.push(Mutex::new(Writer { number: writers.len(), partition, producer, next: 0, unanswered: VecDeque::new() }));
+                let producer = if idempotent {
+                    Some(client.init_producer_id()?)
+                } else {
+                    None
+                };
+                writers.push(Mutex::new(Writer {
+                    number: writers.len(),
+                    partition,
+                    producer,
+                    next: 0,
+                    unanswered: VecDeque::new(),
+                }));
             }
         }
         Ok(Load {
@@ -113,7 +130,9 @@ impl Load {
         self.stop.store(false, Ordering::Relaxed);
         std::thread::scope(|scope| {
             for writer in &self.writers {
-                scope.spawn(|| self.write(bootstrap, &mut writer.lock().expect("one thread a writer")));
+                scope.spawn(|| {
+                    self.write(bootstrap, &mut writer.lock().expect("one thread a writer"))
+                });
             }
             scope.spawn(|| self.watch(bootstrap));
             let result = meanwhile();
@@ -180,17 +199,31 @@ impl Load {
     /// Errors of a broker that is starting are no complaint: 3 unknown topic, 5 no leader, 6 not leader, 7 timed out, 41, 9, 14.
     fn refused(&self, writer: &Writer, error: i16) {
         if ![3, 5, 6, 7, 9, 14, 41].contains(&error) {
-            self.complain(format!("writer {} of partition {} was refused with error {error}", writer.number, writer.partition));
+            self.complain(format!(
+                "writer {} of partition {} was refused with error {error}",
+                writer.number, writer.partition
+            ));
         }
     }
 
     fn request(&self, writer: &Writer, first: u64, count: u64) -> ProduceRequest {
-        let values: Vec<Vec<u8>> = (first..first + count).map(|n| value(writer.number, n)).collect();
+        let values: Vec<Vec<u8>> = (first..first + count)
+            .map(|n| value(writer.number, n))
+            .collect();
         let producer = match writer.producer {
-            Some((id, epoch)) => Producer { id, epoch, sequence: first as i32 },
+            Some((id, epoch)) => Producer {
+                id,
+                epoch,
+                sequence: first as i32,
+            },
             None => PLAIN,
         };
-        produce_request(&self.topic, writer.partition, -1, batch(&values, producer, Compression::None))
+        produce_request(
+            &self.topic,
+            writer.partition,
+            -1,
+            batch(&values, producer, Compression::None),
+        )
     }
 
     fn acknowledge(&self, writer: &Writer, first: u64, count: u64, offset: Option<i64>) {
@@ -198,7 +231,9 @@ impl Load {
         for n in 0..count {
             let name = name_of(&value(writer.number, first + n));
             if let Some(offset) = offset {
-                ledger.acknowledged.insert((writer.partition, offset + n as i64), name.clone());
+                ledger
+                    .acknowledged
+                    .insert((writer.partition, offset + n as i64), name.clone());
             }
             ledger.acknowledged_somewhere.insert(name);
         }
@@ -206,7 +241,11 @@ impl Load {
     }
 
     fn complain(&self, what: String) {
-        self.ledger.lock().expect("the ledger").complaints.push(what);
+        self.ledger
+            .lock()
+            .expect("the ledger")
+            .complaints
+            .push(what);
     }
 
     fn saw(&self, partition: i32, records: &[(i64, String)]) {
@@ -214,14 +253,19 @@ impl Load {
         for (offset, name) in records {
             let before = ledger.seen.insert((partition, *offset), name.clone());
             if let Some(before) = before.filter(|before| before != name) {
-                ledger.complaints.push(format!("{}-{partition} at {offset}: a reader saw {before}, and later {name}", self.topic));
+                ledger.complaints.push(format!(
+                    "{}-{partition} at {offset}: a reader saw {before}, and later {name}",
+                    self.topic
+                ));
             }
         }
     }
 
     /// A reader that follows every partition from where it first looks.
     fn watch(&self, bootstrap: &str) {
-        let Ok(mut client) = Client::connect_within(bootstrap, Duration::from_secs(2)) else { return };
+        let Ok(mut client) = Client::connect_within(bootstrap, Duration::from_secs(2)) else {
+            return;
+        };
         let mut next: BTreeMap<i32, i64> = BTreeMap::new();
         while !self.stop.load(Ordering::Relaxed) {
             for partition in 0..self.partitions {
@@ -233,16 +277,28 @@ impl Load {
                         Err(_) => return,
                     },
                 };
-                let Ok(answer) = client.fetch(&self.topic, partition, from) else { return };
+                let Ok(answer) = client.fetch(&self.topic, partition, from) else {
+                    return;
+                };
                 if answer.error_code != 0 {
                     continue;
                 }
                 match crate::client::records_of(answer.records.unwrap_or_default()) {
-                    Err(error) => return self.complain(format!("a reader of partition {partition} at {from}: {error}")),
+                    Err(error) => {
+                        return self.complain(format!(
+                            "a reader of partition {partition} at {from}: {error}"
+                        ));
+                    }
                     Ok(records) => {
-                        let named: Vec<(i64, String)> =
-                            records.iter().filter(|r| r.offset >= from).map(|r| (r.offset, name_of(r.value.as_deref().unwrap_or_default()))).collect();
-                        next.insert(partition, named.last().map_or(from, |(offset, _)| offset + 1));
+                        let named: Vec<(i64, String)> = records
+                            .iter()
+                            .filter(|r| r.offset >= from)
+                            .map(|r| (r.offset, name_of(r.value.as_deref().unwrap_or_default())))
+                            .collect();
+                        next.insert(
+                            partition,
+                            named.last().map_or(from, |(offset, _)| offset + 1),
+                        );
                         self.saw(partition, &named);
                     }
                 }
@@ -256,19 +312,33 @@ impl Load {
         let mut complaints = Vec::new();
         for partition in 0..self.partitions {
             match client.read_all(&self.topic, partition) {
-                Err(error) => complaints.push(format!("{}-{partition} cannot be read: {error}", self.topic)),
+                Err(error) => complaints.push(format!(
+                    "{}-{partition} cannot be read: {error}",
+                    self.topic
+                )),
                 Ok(records) => {
-                    let named: Vec<(i64, String)> =
-                        records.iter().map(|r| (r.offset, name_of(r.value.as_deref().unwrap_or_default()))).collect();
+                    let named: Vec<(i64, String)> = records
+                        .iter()
+                        .map(|r| (r.offset, name_of(r.value.as_deref().unwrap_or_default())))
+                        .collect();
                     self.saw(partition, &named);
-                    found.extend(named.into_iter().map(|(offset, name)| ((partition, offset), name)));
+                    found.extend(
+                        named
+                            .into_iter()
+                            .map(|(offset, name)| ((partition, offset), name)),
+                    );
                 }
             }
         }
         let ledger = self.ledger.lock().expect("the ledger");
         complaints.extend(ledger.complaints.iter().cloned());
-        let idempotent: BTreeSet<usize> =
-            self.writers.iter().map(|w| w.lock().expect("no writer runs")).filter(|w| w.producer.is_some()).map(|w| w.number).collect();
+        let idempotent: BTreeSet<usize> = self
+            .writers
+            .iter()
+            .map(|w| w.lock().expect("no writer runs"))
+            .filter(|w| w.producer.is_some())
+            .map(|w| w.number)
+            .collect();
         let mut verdict = compare(&ledger, &found, &idempotent);
         complaints.append(&mut verdict.complaints);
         verdict.complaints = complaints;
@@ -277,17 +347,31 @@ impl Load {
 }
 
 /// The judge's rules, as a pure function of what was promised, what was seen and what is there.
-fn compare(ledger: &Ledger, found: &BTreeMap<Place, String>, idempotent: &BTreeSet<usize>) -> Verdict {
-    let mut verdict = Verdict { acknowledged: ledger.acknowledged_somewhere.len(), found: found.len(), ..Verdict::default() };
+fn compare(
+    ledger: &Ledger,
+    found: &BTreeMap<Place, String>,
+    idempotent: &BTreeSet<usize>,
+) -> Verdict {
+    let mut verdict = Verdict {
+        acknowledged: ledger.acknowledged_somewhere.len(),
+        found: found.len(),
+        ..Verdict::default()
+    };
     let values: BTreeSet<&String> = found.values().collect();
-    let mut lost: BTreeSet<&String> = ledger.acknowledged_somewhere.iter().filter(|name| !values.contains(name)).collect();
+    let mut lost: BTreeSet<&String> = ledger
+        .acknowledged_somewhere
+        .iter()
+        .filter(|name| !values.contains(name))
+        .collect();
     let mut moved = Vec::new();
     for (place, name) in &ledger.acknowledged {
         match found.get(place) {
             Some(there) if there == name => {}
             Some(there) => {
                 lost.insert(name);
-                moved.push(format!("{place:?} was promised to {name} and holds {there}"));
+                moved.push(format!(
+                    "{place:?} was promised to {name} and holds {there}"
+                ));
             }
             None => drop(lost.insert(name)),
         }
@@ -295,27 +379,43 @@ fn compare(ledger: &Ledger, found: &BTreeMap<Place, String>, idempotent: &BTreeS
     verdict.lost = lost.len();
     if !lost.is_empty() {
         let some: Vec<&&String> = lost.iter().take(5).collect();
-        verdict.complaints.push(format!("{} of {} acknowledged values are lost: {some:?} …", lost.len(), verdict.acknowledged));
+        verdict.complaints.push(format!(
+            "{} of {} acknowledged values are lost: {some:?} …",
+            lost.len(),
+            verdict.acknowledged
+        ));
     }
     verdict.complaints.extend(moved.into_iter().take(5));
-    let gone = ledger.seen.iter().filter(|(place, _)| !found.contains_key(place));
-    verdict.complaints.extend(gone.take(5).map(|((p, o), name)| format!("a reader saw {name} at {p}/{o}, and it is gone")));
+    let gone = ledger
+        .seen
+        .iter()
+        .filter(|(place, _)| !found.contains_key(place));
+    verdict.complaints.extend(
+        gone.take(5)
+            .map(|((p, o), name)| format!("a reader saw {name} at {p}/{o}, and it is gone")),
+    );
     let mut last: BTreeMap<usize, u64> = BTreeMap::new();
     let mut ends: BTreeMap<i32, i64> = BTreeMap::new();
     let mut wrong = Vec::new();
     for ((partition, offset), name) in found {
         let due = ends.entry(*partition).or_insert(0);
         if *due != *offset {
-            wrong.push(format!("partition {partition} has {offset} where {due} was due"));
+            wrong.push(format!(
+                "partition {partition} has {offset} where {due} was due"
+            ));
         }
         *due = offset + 1;
         let Some((writer, n)) = writer_and_number(name) else {
-            wrong.push(format!("{partition}/{offset} holds {name:?}, which nobody wrote"));
+            wrong.push(format!(
+                "{partition}/{offset} holds {name:?}, which nobody wrote"
+            ));
             continue;
         };
         let due = last.get(&writer).map_or(0, |n| n + 1);
         if n < due {
-            wrong.push(format!("{partition}/{offset} holds {name} again or out of order: {due} or later was due"));
+            wrong.push(format!(
+                "{partition}/{offset} holds {name} again or out of order: {due} or later was due"
+            ));
         } else if n > due && idempotent.contains(&writer) {
             wrong.push(format!("{partition}/{offset} holds {name}, and the idempotent writer's {due} is missing before it"));
         }
@@ -330,45 +430,97 @@ mod tests {
     use super::*;
 
     fn places(names: &[&str]) -> BTreeMap<Place, String> {
-        names.iter().enumerate().map(|(offset, name)| ((0, offset as i64), (*name).to_owned())).collect()
+        names
+            .iter()
+            .enumerate()
+            .map(|(offset, name)| ((0, offset as i64), (*name).to_owned()))
+            .collect()
     }
 
     fn promised(names: &[&str]) -> Ledger {
-        Ledger { acknowledged: places(names), acknowledged_somewhere: names.iter().map(|n| (*n).to_owned()).collect(), ..Ledger::default() }
+        Ledger {
+            acknowledged: places(names),
+            acknowledged_somewhere: names.iter().map(|n| (*n).to_owned()).collect(),
+            ..Ledger::default()
+        }
     }
 
     fn complaints(ledger: &Ledger, found: &[&str], idempotent: &[usize]) -> Vec<String> {
-        compare(ledger, &places(found), &idempotent.iter().copied().collect()).complaints
+        compare(
+            ledger,
+            &places(found),
+            &idempotent.iter().copied().collect(),
+        )
+        .complaints
     }
 
     #[test]
     fn what_was_promised_and_is_there_is_fine() {
-        assert_eq!(complaints(&promised(&["0-0", "1-0", "0-1"]), &["0-0", "1-0", "0-1", "1-1"], &[1]), Vec::<String>::new());
-        assert_eq!(complaints(&Ledger::default(), &["0-3", "0-7"], &[]), Vec::<String>::new(), "a plain writer may lose what was not answered");
+        assert_eq!(
+            complaints(
+                &promised(&["0-0", "1-0", "0-1"]),
+                &["0-0", "1-0", "0-1", "1-1"],
+                &[1]
+            ),
+            Vec::<String>::new()
+        );
+        assert_eq!(
+            complaints(&Ledger::default(), &["0-3", "0-7"], &[]),
+            Vec::<String>::new(),
+            "a plain writer may lose what was not answered"
+        );
     }
 
     #[test]
     fn a_lost_value_is_found_out() {
-        let verdict = compare(&promised(&["0-0", "0-1"]), &places(&["0-0"]), &BTreeSet::new());
+        let verdict = compare(
+            &promised(&["0-0", "0-1"]),
+            &places(&["0-0"]),
+            &BTreeSet::new(),
+        );
         assert_eq!((verdict.lost, verdict.complaints.len()), (1, 1));
-        assert_eq!(complaints(&promised(&["0-0", "0-1"]), &["0-0", "0-2"], &[]).len(), 2, "lost, and its place given away");
+        assert_eq!(
+            complaints(&promised(&["0-0", "0-1"]), &["0-0", "0-2"], &[]).len(),
+            2,
+            "lost, and its place given away"
+        );
     }
 
     #[test]
     fn duplicates_gaps_and_disorder_are_found_out() {
-        assert_eq!(complaints(&Ledger::default(), &["0-0", "0-0"], &[]).len(), 1);
-        assert_eq!(complaints(&Ledger::default(), &["0-1", "0-0"], &[]).len(), 1);
-        assert_eq!(complaints(&Ledger::default(), &["0-0", "0-2"], &[0]).len(), 1);
+        assert_eq!(
+            complaints(&Ledger::default(), &["0-0", "0-0"], &[]).len(),
+            1
+        );
+        assert_eq!(
+            complaints(&Ledger::default(), &["0-1", "0-0"], &[]).len(),
+            1
+        );
+        assert_eq!(
+            complaints(&Ledger::default(), &["0-0", "0-2"], &[0]).len(),
+            1
+        );
         let mut holed = places(&["0-0", "0-1", "0-2"]);
         holed.remove(&(0, 1));
-        assert_eq!(compare(&Ledger::default(), &holed, &BTreeSet::new()).complaints.len(), 1);
+        assert_eq!(
+            compare(&Ledger::default(), &holed, &BTreeSet::new())
+                .complaints
+                .len(),
+            1
+        );
     }
 
     #[test]
     fn what_a_reader_saw_must_stay() {
-        let ledger = Ledger { seen: places(&["0-0", "0-1"]), ..Ledger::default() };
+        let ledger = Ledger {
+            seen: places(&["0-0", "0-1"]),
+            ..Ledger::default()
+        };
         assert_eq!(complaints(&ledger, &["0-0"], &[]).len(), 1);
-        assert_eq!(complaints(&ledger, &["0-0", "0-1"], &[]), Vec::<String>::new());
+        assert_eq!(
+            complaints(&ledger, &["0-0", "0-1"], &[]),
+            Vec::<String>::new()
+        );
     }
 
     #[test]

@@ -8,7 +8,8 @@ use trialog_tests::load::Load;
 #[test]
 fn acknowledged_records_survive_kill_9() {
     let home = tempfile::tempdir().expect("a home");
-    let setup = Setup::new(broker::target(), home.path(), &home.path().join("data")).with("log.segment.bytes", "1048576");
+    let setup = Setup::new(broker::target(), home.path(), &home.path().join("data"))
+        .with("log.segment.bytes", "1048576");
     setup.format();
     let mut running = setup.start();
     let load = Load::new(&mut running.client(), "kill", 4, &[]).expect("a topic");
@@ -18,11 +19,19 @@ fn acknowledged_records_survive_kill_9() {
             std::thread::sleep(Duration::from_millis(300 + round * 137 % 900));
             running.kill();
         });
-        assert!(load.acknowledged() > before, "round {round} acknowledged nothing: the kill proved nothing");
+        assert!(
+            load.acknowledged() > before,
+            "round {round} acknowledged nothing: the kill proved nothing"
+        );
         running = setup.start();
         let verdict = load.judge(&mut running.client());
         assert!(verdict.complaints.is_empty(), "round {round}: {verdict:#?}");
-        println!("round {round}: {} acknowledged, {} found, served again in {:?}", verdict.acknowledged, verdict.found, running.started_in());
+        println!(
+            "round {round}: {} acknowledged, {} found, served again in {:?}",
+            verdict.acknowledged,
+            verdict.found,
+            running.started_in()
+        );
     }
     let (status, took) = running.stop();
     println!("stopped with {status} in {took:?}");

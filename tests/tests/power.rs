@@ -19,9 +19,14 @@ struct Ground {
 fn ground(kind: Kind) -> Ground {
     let home = tempfile::tempdir().expect("a home");
     let fs = CrashFs::mount().expect("the crash file system mounts: /dev/fuse and fusermount3");
-    let setup = Setup::new(kind, home.path(), &fs.path().join("data")).with("log.segment.bytes", "1048576");
+    let setup =
+        Setup::new(kind, home.path(), &fs.path().join("data")).with("log.segment.bytes", "1048576");
     setup.format();
-    Ground { fs, setup, _home: home }
+    Ground {
+        fs,
+        setup,
+        _home: home,
+    }
 }
 
 /// How a round ends.
@@ -34,11 +39,21 @@ enum Strike {
 }
 
 fn strike(seed: u64) -> Strike {
-    if seed.is_multiple_of(2) { Strike::After(Duration::from_millis(200 + seed * 137 % 700)) } else { Strike::Between(40 + seed * 7919 % 400) }
+    if seed.is_multiple_of(2) {
+        Strike::After(Duration::from_millis(200 + seed * 137 % 700))
+    } else {
+        Strike::Between(40 + seed * 7919 % 400)
+    }
 }
 
 /// One round of load that a cut ends.
-fn round(ground: &mut Ground, running: &mut Broker, load: &Load, strike: Strike, plan: Plan) -> CutReport {
+fn round(
+    ground: &mut Ground,
+    running: &mut Broker,
+    load: &Load,
+    strike: Strike,
+    plan: Plan,
+) -> CutReport {
     let fs = &mut ground.fs;
     load.run(&ground.setup.bootstrap(), || {
         match strike {
@@ -49,19 +64,29 @@ fn round(ground: &mut Ground, running: &mut Broker, load: &Load, strike: Strike,
                 fs.held(Duration::from_secs(3)); // an idle disk is cut where it stands
             }
         }
-        fs.power_cut(plan, || running.kill()).expect("the file system comes back")
+        fs.power_cut(plan, || running.kill())
+            .expect("the file system comes back")
     })
 }
 
 /// Rounds of cuts; stops at the first round with a complaint and returns its verdict, or why the broker did not come back.
-fn rounds(ground: &mut Ground, running: Broker, load: &Load, seeds: std::ops::Range<u64>, plan: impl Fn(u64) -> Plan) -> Result<Verdict, String> {
+fn rounds(
+    ground: &mut Ground,
+    running: Broker,
+    load: &Load,
+    seeds: std::ops::Range<u64>,
+    plan: impl Fn(u64) -> Plan,
+) -> Result<Verdict, String> {
     let mut running = running;
     let mut last = Verdict::default();
     for seed in seeds {
         let before = load.acknowledged();
         let report = round(ground, &mut running, load, strike(seed), plan(seed));
         let acknowledged = load.acknowledged() - before;
-        running = ground.setup.try_start(Duration::from_secs(30)).map_err(|why| format!("seed {seed}, {report:?}: {why}"))?;
+        running = ground
+            .setup
+            .try_start(Duration::from_secs(30))
+            .map_err(|why| format!("seed {seed}, {report:?}: {why}"))?;
         last = load.judge(&mut running.client());
         println!(
             "seed {seed}: {acknowledged} acknowledged, {} in all, {} found, {} lost, {report:?}, served again in {:?}",
@@ -80,15 +105,29 @@ fn rounds(ground: &mut Ground, running: Broker, load: &Load, seeds: std::ops::Ra
 #[test]
 fn acknowledged_records_survive_power_cuts() {
     let mut ground = ground(broker::target());
-    let configs: &[(&str, &str)] = if broker::target() == Kind::Kafka { &[("flush.messages", "1")] } else { &[] };
+    let configs: &[(&str, &str)] = if broker::target() == Kind::Kafka {
+        &[("flush.messages", "1")]
+    } else {
+        &[]
+    };
     let running = ground.setup.start();
     let load = Load::new(&mut running.client(), "power", 4, configs).expect("a topic");
     if broker::target() == Kind::Kafka {
         ground.fs.settle(); // it syncs neither what its format tool wrote nor the names of new partition directories
     }
-    let verdict = rounds(&mut ground, running, &load, 0..broker::full_or_smoke(50, 4), Plan::drawn).unwrap_or_else(|why| panic!("{why}"));
+    let verdict = rounds(
+        &mut ground,
+        running,
+        &load,
+        0..broker::full_or_smoke(50, 4),
+        Plan::drawn,
+    )
+    .unwrap_or_else(|why| panic!("{why}"));
     assert!(verdict.complaints.is_empty(), "{verdict:#?}");
-    assert!(verdict.acknowledged > 1000, "{verdict:?}: too little to prove anything");
+    assert!(
+        verdict.acknowledged > 1000,
+        "{verdict:?}: too little to prove anything"
+    );
 }
 
 /// The proof that the file system bites: Apache Kafka at its defaults acknowledges what only the page cache has.
@@ -98,6 +137,10 @@ fn apache_kafka_at_its_defaults_loses_what_it_acknowledged() {
     let running = ground.setup.start();
     let load = Load::new(&mut running.client(), "power", 2, &[]).expect("a topic");
     ground.fs.settle();
-    let verdict = rounds(&mut ground, running, &load, 0..1, |_| Plan::lost()).unwrap_or_else(|why| panic!("{why}"));
-    assert!(verdict.lost > 0 && verdict.lost as f64 > 0.9 * verdict.acknowledged as f64, "{verdict:#?}");
+    let verdict = rounds(&mut ground, running, &load, 0..1, |_| Plan::lost())
+        .unwrap_or_else(|why| panic!("{why}"));
+    assert!(
+        verdict.lost > 0 && verdict.lost as f64 > 0.9 * verdict.acknowledged as f64,
+        "{verdict:#?}"
+    );
 }
