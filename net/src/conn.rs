@@ -1,0 +1,225 @@
+//! One connection: bytes to frames, and parts to bytes.
+//!
+//! A task owns the socket and knows nothing but lengths. It cuts frames with the core's decoder up to the limit that the
+//! core set, stops reading while paused, gathers what is to be sent into as few writes as it can without copying, and
+//! tells once how it ended.
+
+use std::collections::VecDeque;
+use std::future::pending;
+use std::io::{self, IoSlice};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc::{Sender, UnboundedReceiver};
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+use trialog_core::ids::{ConnId, ListenerId};
+use trialog_core::io::{CloseReason, ConnectError, Parts, Token};
+use trialog_core::wire::frame::FrameDecoder;
+
+/// The kernel takes at most so many slices at once.
+const SLICES_MAX: usize = 64;
+/// A peer that is being closed may take this long over each part of its last answers.
+const CLOSING_PATIENCE: Duration = Duration::from_secs(1);
+/// So long the peer may take to close its own side. Closing before it does may destroy answers on their way.
+const LINGER: Duration = Duration::from_millis(250);
+
+/// What the core decided about a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Control {
+    /// Frames may be this long.
+    pub limit: u32,
+    /// Read nothing for now.
+    pub paused: bool,
+    /// Flush, then end.
+    pub closing: bool,
+}
+
+/// What the tasks tell the driver.
+#[derive(Debug)]
+pub enum Mail {
+    /// A listener accepted a connection.
+    Accepted {
+        /// Which listener.
+        listener: ListenerId,
+        /// The socket.
+        stream: TcpStream,
+        /// The peer's address.
+        peer: String,
+    },
+    /// An outgoing connection is open, or could not be opened.
+    Connected {
+        /// Of the effect that asked for it.
+        token: Token,
+        /// The socket.
+        result: Result<TcpStream, ConnectError>,
+    },
+    /// Whole frames arrived.
+    Frames {
+        /// On which connection.
+        conn: ConnId,
+        /// At least one, in order.
+        frames: Vec<Bytes>,
+    },
+    /// Bytes reached the operating system.
+    Sent {
+        /// On which connection.
+        conn: ConnId,
+        /// How many.
+        bytes: u64,
+    },
+    /// The connection is over: the last word of its task.
+    Ended {
+        /// Which connection.
+        conn: ConnId,
+        /// Why.
+        reason: CloseReason,
+    },
+}
+
+/// Runs a connection to its end.
+pub async fn serve(
+    conn: ConnId,
+    stream: TcpStream,
+    control: watch::Receiver<Control>,
+    out: UnboundedReceiver<Parts>,
+    mail: Sender<Mail>,
+) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "connection {conn} keeps Nagle's delay");
+    }
+    let (reading, writing) = tokio::io::split(stream);
+    let reason = tokio::select! {
+        biased;
+        reason = write_all(conn, writing, control.clone(), out, &mail) => reason,
+        reason = read_all(conn, reading, control, &mail) => reason,
+    };
+    // Nobody reads the mail once the driver has ended.
+    let _ = mail.send(Mail::Ended { conn, reason }).await;
+}
+
+/// Cuts what arrives into frames until the peer ends, fails, or breaks the limit. Once the connection is closing it
+/// discards what arrives, and leaves the last word to the writing side.
+async fn read_all(
+    conn: ConnId,
+    mut from: ReadHalf<TcpStream>,
+    mut control: watch::Receiver<Control>,
+    mail: &Sender<Mail>,
+) -> CloseReason {
+    let mut decoder = FrameDecoder::new(control.borrow().limit);
+    loop {
+        let now = *control.borrow_and_update();
+        if now.closing {
+            return pending().await;
+        }
+        decoder.set_limit(now.limit);
+        let read = tokio::select! {
+            biased;
+            changed = control.changed() => match changed {
+                Ok(()) => continue,
+                Err(_) => return pending().await,
+            },
+            read = from.read_buf(decoder.space()), if !now.paused => read,
+        };
+        match read {
+            Ok(0) => return CloseReason::PeerClosed,
+            Ok(_) => {}
+            Err(_) => return CloseReason::Failed,
+        }
+        let mut frames = Vec::new();
+        let fault = loop {
+            match decoder.next_frame() {
+                Ok(Some(frame)) => frames.push(frame),
+                Ok(None) => break None,
+                Err(fault) => break Some(fault),
+            }
+        };
+        #[cfg(madsim)]
+        planted::split_length(&mut decoder, now.limit);
+        if !frames.is_empty() && mail.send(Mail::Frames { conn, frames }).await.is_err() {
+            return CloseReason::Failed;
+        }
+        if let Some(fault) = fault {
+            tracing::warn!("Closed connection {conn}: {fault}.");
+            return CloseReason::FrameLimit;
+        }
+    }
+}
+
+/// Sends what the driver gives, in order, until the driver gives no more; then flushes and lets the peer go first.
+async fn write_all(
+    conn: ConnId,
+    mut to: WriteHalf<TcpStream>,
+    mut control: watch::Receiver<Control>,
+    mut out: UnboundedReceiver<Parts>,
+    mail: &Sender<Mail>,
+) -> CloseReason {
+    let mut batch = Vec::new();
+    let mut slices = VecDeque::new();
+    while out.recv_many(&mut batch, SLICES_MAX).await > 0 {
+        #[cfg(madsim)]
+        planted::reorder(&mut batch);
+        for parts in batch.drain(..) {
+            slices.extend(parts.slices().iter().cloned());
+        }
+        while !slices.is_empty() {
+            let wrote = tokio::select! {
+                biased;
+                wrote = write_some(&mut to, &mut slices) => wrote,
+                () = lost_patience(&mut control) => return CloseReason::Asked,
+            };
+            match wrote {
+                Ok(bytes) => {
+                    if mail.send(Mail::Sent { conn, bytes }).await.is_err() {
+                        return CloseReason::Failed;
+                    }
+                }
+                Err(_) => return CloseReason::Failed,
+            }
+        }
+    }
+    // A failure to shut down means that the peer has gone already.
+    if to.shutdown().await.is_ok() {
+        sleep(LINGER).await;
+    }
+    CloseReason::Asked
+}
+
+/// Ends when the connection has been closing for too long without a write getting through.
+async fn lost_patience(control: &mut watch::Receiver<Control>) {
+    while !control.borrow_and_update().closing {
+        if control.changed().await.is_err() {
+            break;
+        }
+    }
+    sleep(CLOSING_PATIENCE).await;
+}
+
+/// One gathered write of the front of `slices`; takes off what was written.
+async fn write_some(to: &mut WriteHalf<TcpStream>, slices: &mut VecDeque<Bytes>) -> io::Result<u64> {
+    let gathered: Vec<IoSlice<'_>> = slices
+        .iter()
+        .take(SLICES_MAX)
+        .map(|slice| IoSlice::new(slice))
+        .collect();
+    let written = to.write_vectored(&gathered).await?;
+    to.flush().await?;
+    if written == 0 {
+        return Err(io::ErrorKind::WriteZero.into());
+    }
+    let mut left = written;
+    while let Some(front) = slices.front_mut() {
+        if left < front.len() {
+            front.advance(left);
+            break;
+        }
+        left -= front.len();
+        slices.pop_front();
+        if left == 0 {
+            break;
+        }
+    }
+    Ok(written as u64)
+}
