@@ -10,7 +10,7 @@ use std::io::{self, IoSlice};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::{Sender, UnboundedReceiver};
 use tokio::sync::watch;
@@ -90,21 +90,31 @@ pub async fn serve(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "connection {conn} keeps Nagle's delay");
     }
-    let (reading, writing) = tokio::io::split(stream);
+    let (mut reading, mut writing) = tokio::io::split(stream);
     let reason = tokio::select! {
         biased;
-        reason = write_all(conn, writing, control.clone(), out, &mail) => reason,
-        reason = read_all(conn, reading, control, &mail) => reason,
+        reason = write_all(conn, &mut writing, control.clone(), out, &mail) => reason,
+        reason = read_all(conn, &mut reading, control, &mail) => reason,
     };
+    if reason == CloseReason::Asked && writing.shutdown().await.is_ok() {
+        // The peer ends first, or time does: either is the end.
+        let _ = timeout(LINGER, discard(&mut reading)).await;
+    }
     // Nobody reads the mail once the driver has ended.
     let _ = mail.send(Mail::Ended { conn, reason }).await;
 }
 
+/// Reads until the peer ends.
+async fn discard(from: &mut ReadHalf<TcpStream>) {
+    let mut scratch = [0; 4096];
+    while matches!(from.read(&mut scratch).await, Ok(n) if n > 0) {}
+}
+
 /// Cuts what arrives into frames until the peer ends, fails, or breaks the limit. Once the connection is closing it
-/// discards what arrives, and leaves the last word to the writing side.
+/// leaves the last word to the writing side.
 async fn read_all(
     conn: ConnId,
-    mut from: ReadHalf<TcpStream>,
+    from: &mut ReadHalf<TcpStream>,
     mut control: watch::Receiver<Control>,
     mail: &Sender<Mail>,
 ) -> CloseReason {
@@ -148,10 +158,10 @@ async fn read_all(
     }
 }
 
-/// Sends what the driver gives, in order, until the driver gives no more; then flushes and lets the peer go first.
+/// Sends what the driver gives, in order, until the driver gives no more.
 async fn write_all(
     conn: ConnId,
-    mut to: WriteHalf<TcpStream>,
+    to: &mut WriteHalf<TcpStream>,
     mut control: watch::Receiver<Control>,
     mut out: UnboundedReceiver<Parts>,
     mail: &Sender<Mail>,
@@ -167,7 +177,7 @@ async fn write_all(
         while !slices.is_empty() {
             let wrote = tokio::select! {
                 biased;
-                wrote = write_some(&mut to, &mut slices) => wrote,
+                wrote = write_some(to, &mut slices) => wrote,
                 () = lost_patience(&mut control) => return CloseReason::Asked,
             };
             match wrote {
@@ -179,10 +189,6 @@ async fn write_all(
                 Err(_) => return CloseReason::Failed,
             }
         }
-    }
-    // A failure to shut down means that the peer has gone already.
-    if to.shutdown().await.is_ok() {
-        sleep(LINGER).await;
     }
     CloseReason::Asked
 }
@@ -198,7 +204,10 @@ async fn lost_patience(control: &mut watch::Receiver<Control>) {
 }
 
 /// One gathered write of the front of `slices`; takes off what was written.
-async fn write_some(to: &mut WriteHalf<TcpStream>, slices: &mut VecDeque<Bytes>) -> io::Result<u64> {
+async fn write_some(
+    to: &mut WriteHalf<TcpStream>,
+    slices: &mut VecDeque<Bytes>,
+) -> io::Result<u64> {
     let gathered: Vec<IoSlice<'_>> = slices
         .iter()
         .take(SLICES_MAX)
@@ -222,4 +231,30 @@ async fn write_some(to: &mut WriteHalf<TcpStream>, slices: &mut VecDeque<Bytes>)
         }
     }
     Ok(written as u64)
+}
+
+/// Bugs of the shell, put back on purpose, so that its simulation can be judged by whether it finds them.
+#[cfg(madsim)]
+pub mod planted {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use trialog_core::io::Parts;
+    use trialog_core::wire::frame::{FrameDecoder, LENGTH_BYTES};
+
+    /// Two answers that wait together leave in the wrong order.
+    pub static REORDER: AtomicBool = AtomicBool::new(false);
+    /// What has arrived of a length that is not whole is forgotten.
+    pub static SPLIT_LENGTH: AtomicBool = AtomicBool::new(false);
+
+    pub(super) fn reorder(batch: &mut [Parts]) {
+        if REORDER.load(Ordering::Relaxed) && batch.len() > 1 {
+            batch.swap(0, 1);
+        }
+    }
+
+    pub(super) fn split_length(decoder: &mut FrameDecoder, limit: u32) {
+        if SPLIT_LENGTH.load(Ordering::Relaxed) && (1..LENGTH_BYTES).contains(&decoder.buffered()) {
+            *decoder = FrameDecoder::new(limit);
+        }
+    }
 }

@@ -36,9 +36,15 @@ impl fmt::Display for ListenError {
             self.cause
         )?;
         f.write_str(match self.cause.kind() {
-            io::ErrorKind::AddrInUse => "Another process has the port: stop it, or choose another port (0 takes a free one)",
-            io::ErrorKind::AddrNotAvailable => "This machine does not have the address: correct it in `listeners`",
-            io::ErrorKind::PermissionDenied => "Ports below 1024 need a privilege: choose a higher one",
+            io::ErrorKind::AddrInUse => {
+                "Another process has the port: stop it, or choose another port (0 takes a free one)"
+            }
+            io::ErrorKind::AddrNotAvailable => {
+                "This machine does not have the address: correct it in `listeners`"
+            }
+            io::ErrorKind::PermissionDenied => {
+                "Ports below 1024 need a privilege: choose a higher one"
+            }
             _ => "Correct `listeners`",
         })
     }
@@ -88,5 +94,7 @@ async fn open(listen: &Listen) -> io::Result<(TcpListener, u16)> {
 }
 
 fn is_loopback(socket: &TcpListener) -> bool {
-    socket.local_addr().is_ok_and(|addr| addr.ip().is_loopback())
+    socket
+        .local_addr()
+        .is_ok_and(|addr| addr.ip().is_loopback())
 }

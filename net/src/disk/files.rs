@@ -466,8 +466,7 @@ fn carry_out(token: Token, what: What) -> Result<Outcome, Errno> {
         What::List(dir, after, limit) => done(list(&dir, after.as_ref(), limit)?),
         What::Create(dir, name, id) => {
             let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-            let file =
-                retry_on_intr(|| rustix::fs::openat(&dir, name.as_str(), flags, FILE_MODE))?;
+            let file = retry_on_intr(|| rustix::fs::openat(&dir, name.as_str(), flags, FILE_MODE))?;
             Ok(Outcome::File(token, id, file, u64::MAX))
         }
         What::Open(dir, name, id) => {

@@ -224,9 +224,7 @@ impl Disk for MemoryDisk {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>, done: &mut Vec<Completion>) -> Poll<()> {
-        self.completions
-            .poll_recv_many(cx, done, 256)
-            .map(|_| ())
+        self.completions.poll_recv_many(cx, done, 256).map(|_| ())
     }
 }
 
