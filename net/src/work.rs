@@ -8,8 +8,9 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use trialog_core::io::Token;
 use trialog_core::work::{self, Facts, Job};
 
-/// A hand-off to another core and back takes about 100 us: as long as a checksum of 1 MiB or the decompression of 64 KiB.
-const INLINE_BYTES: usize = 64 * 1024;
+/// A hand-off to another core and back takes about 100 us: longer than a checksum of 128 KiB, and as long as
+/// the decompression of some 64 KiB.
+const INLINE_BYTES: usize = 128 * 1024;
 
 /// The jobs in flight.
 pub struct Work {
@@ -74,6 +75,7 @@ fn worker(facts: &UnboundedSender<(Token, Facts)>) -> std::sync::mpsc::Sender<(T
 /// How heavy a job is: the payload bytes that it goes through.
 fn weight(job: &Job) -> usize {
     match job {
-        Job::Scan { block } => block.len(),
+        Job::Validate { records, .. } => records.len(),
+        Job::Scan { block } | Job::FindTimestamp { block, .. } => block.len(),
     }
 }
