@@ -5,8 +5,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::ids::NodeId;
-
 /// How a listener protects its connections, by Kafka's numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SecurityProtocol {
@@ -85,7 +83,7 @@ impl fmt::Display for Listener {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Voter {
     /// Its node id.
-    pub id: NodeId,
+    pub id: i32,
     /// Name or address.
     pub host: String,
     /// Port of its controller listener.
@@ -104,11 +102,7 @@ pub(super) fn voter(item: &str) -> Result<Voter, String> {
     let (host, port) = host_and_port(address).ok_or_else(|| {
         format!("Failed to parse host name from entry {item} for the configuration {KEY}. {FORM}")
     })?;
-    Ok(Voter {
-        id: NodeId(id),
-        host,
-        port,
-    })
+    Ok(Voter { id, host, port })
 }
 
 pub(super) fn bootstrap_server(item: &str) -> Result<(), String> {

@@ -10,8 +10,6 @@ pub mod table;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use crate::ids::NodeId;
-
 pub use listeners::{Listener, SecurityProtocol, Voter};
 pub use log::{CompressionType, LogConfig, TimestampType};
 pub use table::{ConfigError, Value};
@@ -25,7 +23,7 @@ pub struct Config {
     set: BTreeMap<String, String>,
     /// Worth telling the operator: unknown properties, combinations that Kafka warns of.
     notes: Vec<String>,
-    node_id: NodeId,
+    node_id: i32,
     listeners: Vec<Listener>,
     advertised: Vec<Listener>,
     voters: Vec<Voter>,
@@ -85,7 +83,7 @@ impl Config {
             values,
             notes: unknown_properties(&set),
             set,
-            node_id: NodeId::NONE,
+            node_id: -1,
             listeners: Vec::new(),
             advertised: Vec::new(),
             voters: Vec::new(),
@@ -107,7 +105,7 @@ impl Config {
     /// # Errors
     /// As [`Config::parse`].
     pub fn single(
-        node_id: NodeId,
+        node_id: i32,
         log_dirs: &[&str],
         overrides: &[(&str, &str)],
     ) -> Result<Config, ConfigErrors> {
@@ -193,7 +191,7 @@ impl Config {
 
     /// `node.id`.
     #[must_use]
-    pub fn node_id(&self) -> NodeId {
+    pub fn node_id(&self) -> i32 {
         self.node_id
     }
 
@@ -281,7 +279,7 @@ impl Config {
 
     fn resolve(&mut self) -> Result<(), ConfigError> {
         let at = |name: &'static str| move |message: String| ConfigError::new(name, message);
-        self.node_id = NodeId(i32::try_from(self.int("node.id")).unwrap_or(-1));
+        self.node_id = i32::try_from(self.int("node.id")).unwrap_or(-1);
         let protocols = self.protocols()?;
         self.listeners = listeners::listeners(self.list("listeners"), &protocols, true)
             .map_err(at("listeners"))?;
@@ -356,7 +354,7 @@ impl Config {
         };
         let node_id = self.node_id;
         require(
-            self.int("broker.id") == i64::from(node_id.0),
+            self.int("broker.id") == i64::from(node_id),
             "node.id",
             &|| "You must set `node.id` to the same value as `broker.id`.".to_owned(),
         );

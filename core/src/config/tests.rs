@@ -1,7 +1,9 @@
+//! Stories of the configuration: what is accepted, what is refused and with which words. Reads no file.
+
 use super::*;
 
 fn refused(overrides: &[(&str, &str)]) -> String {
-    match Config::single(NodeId(1), &["/data"], overrides) {
+    match Config::single(1, &["/data"], overrides) {
         Ok(_) => "accepted".to_owned(),
         Err(errors) => errors.to_string(),
     }
@@ -13,7 +15,7 @@ fn a_plain_server_properties_is_accepted() {
                 advertised.listeners=PLAINTEXT://kafka.example:9092\ncontroller.listener.names=CONTROLLER\n\
                 controller.quorum.bootstrap.servers=127.0.0.1:9093\nlog.dirs=/a, /b\nlog.retention.hours=1\nmy.own=1\n";
     let config = Config::parse(&properties::read(text)).expect("valid");
-    assert_eq!(config.node_id(), NodeId(7));
+    assert_eq!(config.node_id(), 7);
     assert_eq!(config.log_dirs(), ["/a", "/b"]);
     assert_eq!(config.listeners()[0].to_string(), "PLAINTEXT://:9092");
     assert_eq!(config.listeners()[1].protocol, SecurityProtocol::Plaintext);
@@ -115,7 +117,7 @@ fn what_may_not_be_is_named() {
 #[test]
 fn a_topic_resolves_topic_over_broker_over_default() {
     let resolve = |overrides: &[(&str, &str)], topic: &[(&str, &str)]| {
-        let config = Config::single(NodeId(1), &["/data"], overrides).expect("valid");
+        let config = Config::single(1, &["/data"], overrides).expect("valid");
         let topic = topic
             .iter()
             .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
@@ -165,7 +167,7 @@ fn a_topic_resolves_topic_over_broker_over_default() {
 
 #[test]
 fn topic_properties_are_checked_as_the_controller_does() {
-    let config = Config::single(NodeId(1), &["/data"], &[]).expect("valid");
+    let config = Config::single(1, &["/data"], &[]).expect("valid");
     let check = |topic: &[(&str, &str)]| {
         let topic = topic
             .iter()
@@ -196,8 +198,7 @@ fn topic_properties_are_checked_as_the_controller_does() {
 
 #[test]
 fn dynamic_properties_lie_over_static_ones_where_they_may() {
-    let config =
-        Config::single(NodeId(1), &["/data"], &[("log.retention.ms", "9")]).expect("valid");
+    let config = Config::single(1, &["/data"], &[("log.retention.ms", "9")]).expect("valid");
     let level = |name: &str, value: &str| BTreeMap::from([(name.to_owned(), value.to_owned())]);
     let cluster = level("log.retention.ms", "10");
     let own = level("num.partitions", "4");
