@@ -10,6 +10,7 @@ pub mod event;
 pub mod ids;
 pub mod io;
 pub mod mark;
+pub mod metadata;
 pub mod mutant;
 pub mod node;
 pub mod pending;
