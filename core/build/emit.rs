@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::model::{ErrorCode, FAMILIES, Field, Kind, Message, Struct, Type, Versions};
+use super::model::{ErrorCode, FAMILIES, Field, Kind, Message, Struct, Type, Versions};
 
 /// Appends formatted lines to a `String`; writing to one cannot fail.
 macro_rules! line {
@@ -201,12 +201,12 @@ fn emit_family(out: &mut String, family: &str, name: &str, suffix: &str, members
     }
     line!(
         out,
-        "        }}\n    }}\n    #[inline]\n    fn read(reader: &mut Reader, id: i16, version: i16) -> Result<{name}, DecodeError> {{\n        Ok(match id {{"
+        "        }}\n    }}\n    #[inline]\n    fn read(reader: &mut Reader, id: i16, message_version: i16) -> Result<{name}, DecodeError> {{\n        Ok(match id {{"
     );
     for member in members {
         line!(
             out,
-            "            {} => {name}::{}(Message::decode(reader, version)?),",
+            "            {} => {name}::{}(Message::decode(reader, message_version)?),",
             id(member),
             variant(member)
         );
@@ -217,12 +217,12 @@ fn emit_family(out: &mut String, family: &str, name: &str, suffix: &str, members
     );
     line!(
         out,
-        "    #[inline]\n    fn write(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {{\n        match self {{"
+        "    #[inline]\n    fn write(&self, writer: &mut Writer, message_version: i16) -> Result<(), EncodeError> {{\n        match self {{"
     );
     for member in members {
         line!(
             out,
-            "            {name}::{}(record) => record.encode(writer, version),",
+            "            {name}::{}(record) => record.encode(writer, message_version),",
             variant(member)
         );
     }
@@ -284,19 +284,19 @@ fn emit_message_impl(out: &mut String, message: &Message) {
     );
     line!(
         out,
-        "        #[inline]\n        fn decode(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {{"
+        "        #[inline]\n        fn decode(reader: &mut Reader, message_version: i16) -> Result<Self, DecodeError> {{"
     );
     line!(
         out,
-        "            check_decode::<Self>(reader, version)?;\n            Self::read(reader, version)\n        }}"
+        "            check_decode::<Self>(reader, message_version)?;\n            Self::read(reader, message_version)\n        }}"
     );
     line!(
         out,
-        "        #[inline]\n        fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {{"
+        "        #[inline]\n        fn encode(&self, writer: &mut Writer, message_version: i16) -> Result<(), EncodeError> {{"
     );
     line!(
         out,
-        "            check_encode::<Self>(version)?;\n            self.write(writer, version)\n        }}\n    }}"
+        "            check_encode::<Self>(message_version)?;\n            self.write(writer, message_version)\n        }}\n    }}"
     );
 }
 
@@ -388,7 +388,7 @@ fn emit_min_size(out: &mut String, message: &Message, each: &Struct) {
 fn emit_read(out: &mut String, message: &Message, each: &Struct) {
     line!(
         out,
-        "        #[inline]\n        fn read(reader: &mut Reader, version: i16) -> Result<Self, DecodeError> {{"
+        "        #[inline]\n        fn read(reader: &mut Reader, message_version: i16) -> Result<Self, DecodeError> {{"
     );
     let tagged = tagged(each);
     for field in &each.fields {
@@ -466,7 +466,7 @@ fn emit_read(out: &mut String, message: &Message, each: &Struct) {
 fn emit_write(out: &mut String, message: &Message, each: &Struct) {
     line!(
         out,
-        "        #[inline]\n        fn write(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {{"
+        "        #[inline]\n        fn write(&self, writer: &mut Writer, message_version: i16) -> Result<(), EncodeError> {{"
     );
     for field in &each.fields {
         emit_write_field(out, message, each, field);
@@ -556,17 +556,17 @@ fn read_field(message: &Message, each: &Struct, field: &Field) -> String {
             format!("reader.nullable_bytes({compact}, {null}, {place})?.map(Parts::from)")
         }
         (Type::Struct(name), Some(null)) if field.tag.is_some() => format!(
-            "reader.nullable_tagged_struct({null}, {place}, |reader| {name}::read(reader, version))?"
+            "reader.nullable_tagged_struct({null}, {place}, |reader| {name}::read(reader, message_version))?"
         ),
         (Type::Struct(name), Some(null)) => format!(
-            "reader.nullable_struct({null}, {place}, |reader| {name}::read(reader, version))?"
+            "reader.nullable_struct({null}, {place}, |reader| {name}::read(reader, message_version))?"
         ),
         (Type::Array(element), null) => {
             let (method, null) = null.map_or(("array", String::new()), |null| {
                 ("nullable_array", format!("{null}, "))
             });
             let min = match &**element {
-                Type::Struct(name) => format!("{name}::min_size(version)"),
+                Type::Struct(name) => format!("{name}::min_size(message_version)"),
                 Type::String => format!("if {compact} {{ 1 }} else {{ 2 }}"),
                 other => message
                     .min_size(other, false, false, field.versions.min)
@@ -587,7 +587,7 @@ fn read_one(ty: &Type, compact: &str, place: &str) -> String {
         Type::String => format!("reader.string({compact}, {place})"),
         Type::Bytes | Type::Records => format!("reader.bytes({compact}, {place})"),
         Type::Parts => format!("reader.bytes({compact}, {place}).map(Parts::from)"),
-        Type::Struct(name) => format!("{name}::read(reader, version)"),
+        Type::Struct(name) => format!("{name}::read(reader, message_version)"),
         Type::Array(_) => panic!("{place}: an array of arrays"),
         plain => format!("reader.{}({place})", method(plain)),
     }
@@ -617,7 +617,7 @@ fn write_value(message: &Message, each: &Struct, field: &Field) -> String {
                 "nullable_struct"
             };
             format!(
-                "writer.{method}({null}, {value}.as_ref(), {place}, |writer, each| each.write(writer, version))?;"
+                "writer.{method}({null}, {value}.as_ref(), {place}, |writer, each| each.write(writer, message_version))?;"
             )
         }
         (Type::Array(element), null) => {
@@ -644,7 +644,7 @@ fn write_one(ty: &Type, value: &str, owned: bool, compact: &str, place: &str) ->
             format!("writer.bytes({compact}, {reference}{value}, {place})?;")
         }
         Type::Parts => format!("writer.parts({compact}, {reference}{value}, {place})?;"),
-        Type::Struct(_) => format!("{value}.write(writer, version)?;"),
+        Type::Struct(_) => format!("{value}.write(writer, message_version)?;"),
         Type::Array(_) => panic!("{place}: an array of arrays"),
         other => format!("writer.{}({plain}{value});", method(other)),
     }
@@ -766,7 +766,7 @@ fn flexible(message: &Message) -> Flexible {
     match message.flexible_from {
         None => Flexible::Never,
         Some(from) if from <= message.versions.min => Flexible::Always,
-        Some(from) => Flexible::When(format!("version >= {from}")),
+        Some(from) => Flexible::When(format!("message_version >= {from}")),
     }
 }
 
@@ -777,7 +777,7 @@ fn compact(message: &Message, field: &Field) -> String {
     } else if from.is_some_and(|from| from <= field.versions.min) {
         "true".to_owned()
     } else {
-        format!("version >= {}", from.unwrap_or_default())
+        format!("message_version >= {}", from.unwrap_or_default())
     }
 }
 
@@ -785,10 +785,13 @@ fn compact(message: &Message, field: &Field) -> String {
 fn within(part: Versions, whole: Versions) -> Option<String> {
     match (part.min <= whole.min, part.max >= whole.max) {
         (true, true) => None,
-        (true, false) => Some(format!("version <= {}", part.max)),
-        (false, true) => Some(format!("version >= {}", part.min)),
-        (false, false) if part.min == part.max => Some(format!("version == {}", part.min)),
-        (false, false) => Some(format!("({}..={}).contains(&version)", part.min, part.max)),
+        (true, false) => Some(format!("message_version <= {}", part.max)),
+        (false, true) => Some(format!("message_version >= {}", part.min)),
+        (false, false) if part.min == part.max => Some(format!("message_version == {}", part.min)),
+        (false, false) => Some(format!(
+            "({}..={}).contains(&message_version)",
+            part.min, part.max
+        )),
     }
 }
 

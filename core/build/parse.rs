@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::model::{ErrorCode, FAMILIES, Field, Kind, Message, Struct, Type, Versions};
+use super::model::{ErrorCode, FAMILIES, Field, Kind, Message, Struct, Type, Versions};
 
 /// One line that says something.
 struct Line<'a> {

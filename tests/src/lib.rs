@@ -7,6 +7,8 @@ pub mod broker;
 #[cfg(not(madsim))]
 pub mod client;
 #[cfg(not(madsim))]
+pub mod codec;
+#[cfg(not(madsim))]
 pub mod crashfs;
 #[cfg(not(madsim))]
 pub mod load;
