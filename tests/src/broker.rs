@@ -210,6 +210,15 @@ impl Setup {
         }
     }
 
+    /// Formats and starts one node in a fresh directory, which lives as long as the first of the pair.
+    pub fn serve(kind: Kind) -> (tempfile::TempDir, Broker) {
+        let home = tempfile::tempdir().expect("a home");
+        let setup = Setup::new(kind, home.path(), &home.path().join("data"));
+        setup.format();
+        let broker = setup.start();
+        (home, broker)
+    }
+
     /// Sets a property.
     pub fn with(mut self, name: &str, value: &str) -> Setup {
         self.properties.insert(name.to_owned(), value.to_owned());
