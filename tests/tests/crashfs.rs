@@ -177,7 +177,7 @@ fn a_cut_strikes_between_two_operations() {
             }
             std::io::Result::Ok(())
         });
-        assert_eq!(fs.held(Duration::from_secs(10)), true);
+        assert!(fs.held(Duration::from_secs(10)));
         let join = || {
             assert!(
                 writer.join().expect("the writer returns").is_err(),

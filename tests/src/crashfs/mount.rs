@@ -113,11 +113,7 @@ impl CrashFs {
 
     /// Waits until the hold took effect; false after `patience`.
     pub fn held(&self, patience: Duration) -> bool {
-        let due = |state: &mut State| {
-            !state
-                .hold_at
-                .is_some_and(|at| state.disk.operations() >= at)
-        };
+        let due = |state: &mut State| state.hold_at.is_none_or(|at| state.disk.operations() < at);
         match self
             .shared
             .changed
