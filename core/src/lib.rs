@@ -9,6 +9,7 @@ pub mod config;
 pub mod event;
 pub mod ids;
 pub mod io;
+pub mod log;
 pub mod mark;
 pub mod metadata;
 pub mod mutant;

@@ -1,0 +1,218 @@
+//! The small text files of a log directory and of a partition, in Kafka's formats.
+//!
+//! Owns their bytes both ways, nothing of when they are written. A file that cannot be read is told apart from an empty one.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use crate::ids::{LeaderEpoch, Offset, PartitionIndex, Uuid};
+
+/// Of every log of a directory, where recovery begins.
+pub(super) const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";
+/// First offsets that no file name tells.
+pub(super) const START_OFFSETS: &str = "log-start-offset-checkpoint";
+/// High watermarks.
+pub(super) const HIGH_WATERMARKS: &str = "replication-offset-checkpoint";
+/// There since the last stop was clean.
+pub(super) const CLEAN_SHUTDOWN: &str = ".kafka_cleanshutdown";
+/// Whose directory it is.
+pub(super) const META_PROPERTIES: &str = "meta.properties";
+/// Of a partition: its topic's id.
+pub(super) const PARTITION_METADATA: &str = "partition.metadata";
+/// Of a partition: its leaders' epochs.
+pub(super) const LEADER_EPOCHS: &str = "leader-epoch-checkpoint";
+
+/// Offsets by topic and partition.
+pub(super) type Offsets = BTreeMap<(String, PartitionIndex), Offset>;
+
+/// An offset checkpoint file: version 0, count, one `topic partition offset` a line.
+pub(super) fn encode_offsets(offsets: &Offsets) -> Vec<u8> {
+    let mut text = format!("0\n{}\n", offsets.len());
+    for ((topic, partition), offset) in offsets {
+        let _ = writeln!(text, "{topic} {partition} {offset}");
+    }
+    text.into_bytes()
+}
+
+/// The lines after version and count; `None` if the file is damaged.
+fn lines(file: &[u8]) -> Option<Vec<&str>> {
+    let text = std::str::from_utf8(file).ok()?;
+    let mut lines = text.lines();
+    if lines.next()?.trim() != "0" {
+        return None;
+    }
+    let count: usize = lines.next()?.trim().parse().ok()?;
+    let rest: Vec<&str> = lines.filter(|line| !line.trim().is_empty()).collect();
+    (rest.len() == count).then_some(rest)
+}
+
+/// Reads an offset checkpoint file; `None` if it is damaged.
+pub(super) fn decode_offsets(file: &[u8]) -> Option<Offsets> {
+    let mut offsets = Offsets::new();
+    for line in lines(file)? {
+        let mut words = line.split_whitespace();
+        let topic = words.next()?.to_owned();
+        let partition = PartitionIndex(words.next()?.parse().ok()?);
+        let offset = Offset(words.next()?.parse().ok()?);
+        if words.next().is_some() {
+            return None;
+        }
+        offsets.insert((topic, partition), offset);
+    }
+    Some(offsets)
+}
+
+/// A `leader-epoch-checkpoint`: version 0, count, one `epoch offset` a line.
+pub(super) fn encode_epochs(entries: &[(LeaderEpoch, Offset)]) -> Vec<u8> {
+    let mut text = format!("0\n{}\n", entries.len());
+    for (epoch, offset) in entries {
+        let _ = writeln!(text, "{epoch} {offset}");
+    }
+    text.into_bytes()
+}
+
+/// Reads a `leader-epoch-checkpoint`; `None` if it is damaged.
+pub(super) fn decode_epochs(file: &[u8]) -> Option<Vec<(LeaderEpoch, Offset)>> {
+    lines(file)?
+        .into_iter()
+        .map(|line| {
+            let (epoch, offset) = line.trim().split_once(' ')?;
+            Some((
+                LeaderEpoch(epoch.parse().ok()?),
+                Offset(offset.trim().parse().ok()?),
+            ))
+        })
+        .collect()
+}
+
+/// A `partition.metadata`.
+pub(super) fn encode_partition_metadata(topic_id: Uuid) -> Vec<u8> {
+    format!("version: 0\ntopic_id: {topic_id}").into_bytes()
+}
+
+/// The topic's id in a `partition.metadata`; `None` if it is damaged.
+pub(super) fn decode_partition_metadata(file: &[u8]) -> Option<Uuid> {
+    let text = std::str::from_utf8(file).ok()?;
+    let mut lines = text.lines();
+    if lines.next()?.trim() != "version: 0" {
+        return None;
+    }
+    lines.next()?.trim().strip_prefix("topic_id:")?.trim().parse().ok()
+}
+
+/// The content of a clean-shutdown marker. KIP-966.
+pub(super) fn encode_clean_shutdown(broker_epoch: i64) -> Vec<u8> {
+    format!("{{\"version\":0,\"brokerEpoch\":{broker_epoch}}}").into_bytes()
+}
+
+/// The broker epoch in a clean-shutdown marker; `None` if there is none (an older release wrote an empty file).
+pub(super) fn decode_clean_shutdown(file: &[u8]) -> Option<i64> {
+    let text = std::str::from_utf8(file).ok()?;
+    let (_, rest) = text.split_once("\"brokerEpoch\"")?;
+    let rest = rest.trim_start().strip_prefix(':')?.trim_start();
+    let end = rest
+        .find(|c: char| c != '-' && !c.is_ascii_digit())
+        .unwrap_or(rest.len());
+    rest[..end].parse().ok()
+}
+
+/// What `meta.properties` says. KIP-631, KIP-858.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct MetaProperties {
+    pub(super) cluster_id: Option<String>,
+    pub(super) node_id: Option<i32>,
+    pub(super) directory_id: Option<Uuid>,
+}
+
+/// Reads a `meta.properties`; the error is a sentence.
+pub(super) fn decode_meta_properties(file: &[u8]) -> Result<MetaProperties, String> {
+    let text = std::str::from_utf8(file).map_err(|_| "it is not text".to_owned())?;
+    let mut meta = MetaProperties::default();
+    let mut version = None;
+    for line in text.lines() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with(['#', '!']) {
+            continue;
+        }
+        let Some((key, value)) = line.split_once(['=', ':']) else {
+            continue;
+        };
+        // Java's properties escape what could be a separator.
+        let value = value.trim().replace('\\', "");
+        match key.trim() {
+            "version" => version = Some(value),
+            "cluster.id" => meta.cluster_id = Some(value),
+            "node.id" | "broker.id" => {
+                meta.node_id = Some(
+                    value
+                        .parse()
+                        .map_err(|_| format!("the node id '{value}' is no number"))?,
+                );
+            }
+            "directory.id" => {
+                meta.directory_id = Some(
+                    value
+                        .parse()
+                        .map_err(|_| format!("the directory id '{value}' is no id"))?,
+                );
+            }
+            _ => {}
+        }
+    }
+    match version.as_deref() {
+        Some("0" | "1") => Ok(meta),
+        Some(other) => Err(format!("its version '{other}' is unknown")),
+        None => Err("it names no version".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offset_checkpoints_are_kafkas() {
+        let mut offsets = Offsets::new();
+        offsets.insert(("t".to_owned(), PartitionIndex(0)), Offset(5));
+        offsets.insert(("u-1".to_owned(), PartitionIndex(12)), Offset(0));
+        let file = encode_offsets(&offsets);
+        assert_eq!(file, b"0\n2\nt 0 5\nu-1 12 0\n");
+        assert_eq!(decode_offsets(&file), Some(offsets));
+        assert_eq!(decode_offsets(b"0\n0\n"), Some(Offsets::new()));
+        for bad in ["", "1\n0\n", "0\n2\nt 0 5\n", "0\n1\nt 0\n", "0\n1\nt 0 5 6\n", "0\nx\n"] {
+            assert_eq!(decode_offsets(bad.as_bytes()), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn epoch_checkpoints_are_kafkas() {
+        let entries = [(LeaderEpoch(0), Offset(0)), (LeaderEpoch(3), Offset(17))];
+        let file = encode_epochs(&entries);
+        assert_eq!(file, b"0\n2\n0 0\n3 17\n");
+        assert_eq!(decode_epochs(&file).as_deref(), Some(&entries[..]));
+        assert_eq!(decode_epochs(b"0\n1\n"), None);
+    }
+
+    #[test]
+    fn small_files_are_kafkas() {
+        let id = Uuid::random_from(*b"0123456789abcdef");
+        let file = encode_partition_metadata(id);
+        assert_eq!(decode_partition_metadata(&file), Some(id));
+        assert_eq!(decode_partition_metadata(b""), None);
+        assert_eq!(encode_clean_shutdown(42), b"{\"version\":0,\"brokerEpoch\":42}");
+        assert_eq!(decode_clean_shutdown(&encode_clean_shutdown(-1)), Some(-1));
+        assert_eq!(decode_clean_shutdown(b""), None);
+    }
+
+    #[test]
+    fn meta_properties_are_read_as_java_writes_them() {
+        let text = "#\n#Sun Nov 22 00:00:00 UTC 2026\ncluster.id=MkU3OEVBNTcwNTJENDM2Qg\nversion=1\nnode.id=3\ndirectory.id=AAAAAAAAAAAAAAAAAAAAAQ\n";
+        let meta = decode_meta_properties(text.as_bytes()).expect("readable");
+        assert_eq!(meta.node_id, Some(3));
+        assert_eq!(meta.cluster_id.as_deref(), Some("MkU3OEVBNTcwNTJENDM2Qg"));
+        assert_eq!(meta.directory_id, Some(Uuid::METADATA_TOPIC));
+        assert!(decode_meta_properties(b"version=7\n").is_err());
+        assert!(decode_meta_properties(b"").is_err());
+        assert!(decode_meta_properties(b"version=1\nnode.id=x\n").is_err());
+    }
+}

@@ -1,0 +1,131 @@
+//! What the log room needs to know of Kafka's properties, already parsed and resolved.
+
+use crate::ids::NodeId;
+use crate::work::TimestampType;
+use crate::wire::batch::Compression;
+
+/// The properties of one partition's log, from the topic level down to the defaults.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// `segment.bytes`.
+    pub segment_bytes: u32,
+    /// `segment.ms`.
+    pub segment_ms: i64,
+    /// `segment.jitter.ms`.
+    pub segment_jitter_ms: i64,
+    /// `segment.index.bytes`.
+    pub segment_index_bytes: u32,
+    /// `index.interval.bytes`.
+    pub index_interval_bytes: u32,
+    /// `retention.ms`; -1 is without limit.
+    pub retention_ms: i64,
+    /// `retention.bytes`; -1 is without limit.
+    pub retention_bytes: i64,
+    /// `file.delete.delay.ms`.
+    pub file_delete_delay_ms: i64,
+    /// `cleanup.policy` contains `compact`.
+    pub compact: bool,
+    /// `cleanup.policy` contains `delete`.
+    pub delete: bool,
+    /// `flush.messages` if it was set to more than 1: appends do not wait for a sync, one follows after so many records.
+    pub flush_messages: Option<i64>,
+    /// `flush.ms` if it was set: appends do not wait for a sync, one follows after so long.
+    pub flush_ms: Option<i64>,
+    /// `max.message.bytes`.
+    pub max_message_bytes: i32,
+    /// `message.timestamp.type`.
+    pub timestamp_type: TimestampType,
+    /// `message.timestamp.before.max.ms`.
+    pub timestamp_before_max_ms: i64,
+    /// `message.timestamp.after.max.ms`.
+    pub timestamp_after_max_ms: i64,
+    /// `compression.type`; `None` is `producer`.
+    pub compression: Option<Compression>,
+    /// The level of `compression`'s codec.
+    pub compression_level: i32,
+}
+
+impl Default for LogConfig {
+    /// Kafka's defaults.
+    fn default() -> LogConfig {
+        LogConfig {
+            segment_bytes: 1 << 30,
+            segment_ms: 7 * 24 * 3_600_000,
+            segment_jitter_ms: 0,
+            segment_index_bytes: 10 << 20,
+            index_interval_bytes: 4096,
+            retention_ms: 7 * 24 * 3_600_000,
+            retention_bytes: -1,
+            file_delete_delay_ms: 60_000,
+            compact: false,
+            delete: true,
+            flush_messages: None,
+            flush_ms: None,
+            max_message_bytes: 1_048_588,
+            timestamp_type: TimestampType::CreateTime,
+            timestamp_before_max_ms: i64::MAX,
+            timestamp_after_max_ms: 3_600_000,
+            compression: None,
+            compression_level: 0,
+        }
+    }
+}
+
+impl LogConfig {
+    /// Kafka's looser rule: does an append count as durable when it is written?
+    #[must_use]
+    pub fn is_loose(&self) -> bool {
+        self.flush_messages.is_some() || self.flush_ms.is_some()
+    }
+}
+
+/// The properties of the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreConfig {
+    /// `node.id`, which `meta.properties` must name.
+    pub node_id: NodeId,
+    /// The cluster that the directories must belong to, if the caller knows; else the first directory decides.
+    pub cluster_id: Option<String>,
+    /// Which of `log.dirs` holds `__cluster_metadata-0`.
+    pub metadata_dir: usize,
+    /// Of `__cluster_metadata-0`.
+    pub metadata_config: LogConfig,
+    /// Of every log that is opened before its topic's properties are known; see [`LogStore::configure`](super::LogStore::configure).
+    pub default_config: LogConfig,
+    /// Bytes of recent batches kept in memory, over all logs.
+    pub hot_bytes: u64,
+    /// Bytes of blocks and indexes read back from disk that are kept in memory.
+    pub cold_bytes: u64,
+    /// Segment files kept open for cold reads.
+    pub cold_files: usize,
+    /// Logs that are opened or closed at a time.
+    pub concurrency: usize,
+    /// A frontier file is rotated when it has so many bytes.
+    pub frontier_bytes: u64,
+    /// `producer.id.expiration.ms`.
+    pub producer_id_expiration_ms: i64,
+    /// `log.flush.offset.checkpoint.interval.ms`, and of the start offsets and high watermarks.
+    pub checkpoint_interval_ms: u64,
+    /// `log.retention.check.interval.ms`.
+    pub retention_check_interval_ms: u64,
+}
+
+impl Default for StoreConfig {
+    fn default() -> StoreConfig {
+        StoreConfig {
+            node_id: NodeId(1),
+            cluster_id: None,
+            metadata_dir: 0,
+            metadata_config: LogConfig::default(),
+            default_config: LogConfig::default(),
+            hot_bytes: 64 << 20,
+            cold_bytes: 64 << 20,
+            cold_files: 256,
+            concurrency: 32,
+            frontier_bytes: 4 << 20,
+            producer_id_expiration_ms: 24 * 3_600_000,
+            checkpoint_interval_ms: 60_000,
+            retention_check_interval_ms: 300_000,
+        }
+    }
+}
