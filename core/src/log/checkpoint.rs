@@ -97,7 +97,13 @@ pub(super) fn decode_partition_metadata(file: &[u8]) -> Option<Uuid> {
     if lines.next()?.trim() != "version: 0" {
         return None;
     }
-    lines.next()?.trim().strip_prefix("topic_id:")?.trim().parse().ok()
+    lines
+        .next()?
+        .trim()
+        .strip_prefix("topic_id:")?
+        .trim()
+        .parse()
+        .ok()
 }
 
 /// The content of a clean-shutdown marker. KIP-966.
@@ -179,7 +185,14 @@ mod tests {
         assert_eq!(file, b"0\n2\nt 0 5\nu-1 12 0\n");
         assert_eq!(decode_offsets(&file), Some(offsets));
         assert_eq!(decode_offsets(b"0\n0\n"), Some(Offsets::new()));
-        for bad in ["", "1\n0\n", "0\n2\nt 0 5\n", "0\n1\nt 0\n", "0\n1\nt 0 5 6\n", "0\nx\n"] {
+        for bad in [
+            "",
+            "1\n0\n",
+            "0\n2\nt 0 5\n",
+            "0\n1\nt 0\n",
+            "0\n1\nt 0 5 6\n",
+            "0\nx\n",
+        ] {
             assert_eq!(decode_offsets(bad.as_bytes()), None, "{bad:?}");
         }
     }
@@ -199,7 +212,10 @@ mod tests {
         let file = encode_partition_metadata(id);
         assert_eq!(decode_partition_metadata(&file), Some(id));
         assert_eq!(decode_partition_metadata(b""), None);
-        assert_eq!(encode_clean_shutdown(42), b"{\"version\":0,\"brokerEpoch\":42}");
+        assert_eq!(
+            encode_clean_shutdown(42),
+            b"{\"version\":0,\"brokerEpoch\":42}"
+        );
         assert_eq!(decode_clean_shutdown(&encode_clean_shutdown(-1)), Some(-1));
         assert_eq!(decode_clean_shutdown(b""), None);
     }

@@ -1,8 +1,8 @@
 //! What the log room needs to know of Kafka's properties, already parsed and resolved.
 
 use crate::ids::NodeId;
-use crate::work::TimestampType;
 use crate::wire::batch::Compression;
+use crate::work::TimestampType;
 
 /// The properties of one partition's log, from the topic level down to the defaults.
 #[derive(Clone, Debug, PartialEq, Eq)]

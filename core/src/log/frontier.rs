@@ -220,10 +220,17 @@ mod tests {
 
     #[test]
     fn a_torn_record_ends_the_file() {
-        let whole = file(1, 1, &[record(5, 0, 50), record(8, 5, 80), record(9, 8, 90)]);
+        let whole = file(
+            1,
+            1,
+            &[record(5, 0, 50), record(8, 5, 80), record(9, 8, 90)],
+        );
         assert_eq!(proven_end(std::slice::from_ref(&whole)), Some(80));
         for cut in HEADER_LEN..whole.len() {
-            assert!(proven_end(&[whole[..cut].to_vec()]) < Some(80), "cut at {cut}");
+            assert!(
+                proven_end(&[whole[..cut].to_vec()]) < Some(80),
+                "cut at {cut}"
+            );
         }
         let mut bad = whole.clone();
         bad[HEADER_LEN - 1] ^= 1;

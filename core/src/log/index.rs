@@ -227,7 +227,10 @@ mod tests {
         for n in 0..100 {
             let position = i64::from(index.position(Offset(100), Offset(100 + n)));
             assert!(position <= n * size, "offset {n}");
-            assert!(n * size - position <= 500 + 2 * size, "offset {n} is too far");
+            assert!(
+                n * size - position <= 500 + 2 * size,
+                "offset {n} is too far"
+            );
             let before = index.offset_before(Offset(100), 1_000 + n);
             assert!(before <= Offset(100 + n));
         }
@@ -244,7 +247,10 @@ mod tests {
         assert_eq!(back, Some(expected));
         let mut zeros = offsets.clone();
         zeros.extend([0; 16]);
-        assert_eq!(SegmentIndex::decode(zeros.into(), times.clone().into(), size), None);
+        assert_eq!(
+            SegmentIndex::decode(zeros.into(), times.clone().into(), size),
+            None
+        );
         assert_eq!(
             SegmentIndex::decode(offsets[..7].to_vec().into(), times.clone().into(), size),
             None

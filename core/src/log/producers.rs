@@ -319,7 +319,11 @@ mod tests {
         }
         assert_eq!(client(&producers, &batch(3, 60, 10)), Ok(Some(160)));
         assert_eq!(client(&producers, &batch(3, 20, 10)), Ok(Some(120)));
-        assert_eq!(client(&producers, &batch(3, 10, 10)), Err(45), "out of the window");
+        assert_eq!(
+            client(&producers, &batch(3, 10, 10)),
+            Err(45),
+            "out of the window"
+        );
         assert_eq!(client(&producers, &batch(3, 71, 1)), Err(45));
         assert_eq!(client(&producers, &batch(2, 70, 1)), Err(47));
         assert_eq!(client(&producers, &batch(4, 70, 1)), Err(45));
