@@ -181,6 +181,83 @@ pub fn check_topic(config: &Config, topic: &BTreeMap<String, String>) -> Result<
     Ok(())
 }
 
+/// Where a described value comes from, by Kafka's numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i8)]
+pub enum Source {
+    /// The topic's own.
+    Topic = 1,
+    /// Dynamic, of one broker.
+    DynamicBroker = 2,
+    /// Dynamic, of all brokers.
+    DynamicDefaultBroker = 3,
+    /// `server.properties`.
+    StaticBroker = 4,
+    /// Nobody set it.
+    Default = 5,
+}
+
+/// One property of a topic, as a response shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Described {
+    /// Its name.
+    pub name: &'static str,
+    /// Its value, if it has one.
+    pub value: Option<String>,
+    /// Where the value comes from.
+    pub source: Source,
+}
+
+/// What CreateTopics tells of a new topic: every property that is not internal (or was set) with the value as it was written at
+/// the level that decides it.
+#[must_use]
+pub fn describe_topic(
+    config: &Config,
+    own: &BTreeMap<String, String>,
+    cluster: &BTreeMap<String, String>,
+    topic: &BTreeMap<String, String>,
+) -> Vec<Described> {
+    let levels = [
+        (own, Source::DynamicBroker),
+        (cluster, Source::DynamicDefaultBroker),
+        (config.set(), Source::StaticBroker),
+    ];
+    let described = |row: &'static Property| {
+        let entry = |value, source| {
+            Some(Described {
+                name: row.name,
+                value,
+                source,
+            })
+        };
+        if let Some(value) = topic.get(row.name) {
+            return entry(Some(value.clone()), Source::Topic);
+        }
+        if row.update == table::Update::Internal {
+            return None;
+        }
+        for (level, source) in levels {
+            let set = row
+                .fallbacks
+                .iter()
+                .find_map(|fallback| Some((fallback, level.get(fallback.name)?)));
+            if let Some((fallback, text)) = set {
+                return entry(Some(converted(text, fallback.times)), source);
+            }
+        }
+        entry(row.default().and_then(Value::text), Source::Default)
+    };
+    table::TOPIC.iter().filter_map(described).collect()
+}
+
+/// `text` in the unit of the topic property.
+fn converted(text: &str, times: i64) -> String {
+    match text.trim().parse::<i64>() {
+        Ok(number) if times != 1 => number.saturating_mul(times).to_string(),
+        _ => text.to_owned(),
+    }
+}
+
 impl Resolved {
     fn value(&self, name: &str) -> &Value {
         let at = table::position(&table::TOPIC, name);

@@ -109,6 +109,19 @@ impl Topics {
             .filter_map(|(_, id)| self.by_id.get(id))
     }
 
+    /// Every partition that comes after `from`, by topic id and number.
+    pub fn partitions_after(
+        &self,
+        from: Option<(Uuid, i32)>,
+    ) -> impl Iterator<Item = (Uuid, i32, &Partition)> {
+        let (id, index) = from.unwrap_or((Uuid::ZERO, -1));
+        self.by_id.range(id..).flat_map(move |(topic_id, topic)| {
+            let after = if *topic_id == id { index } else { -1 };
+            let partitions = topic.partitions.range(after + 1..);
+            partitions.map(move |(number, partition)| (*topic_id, *number, partition))
+        })
+    }
+
     pub(super) fn create(&mut self, record: TopicRecord) {
         let topic = Topic {
             id: record.topic_id,
