@@ -8,6 +8,7 @@
 pub mod config;
 pub mod controller;
 pub mod event;
+pub mod fetch;
 pub mod ids;
 pub mod io;
 pub mod log;
@@ -15,6 +16,7 @@ pub mod mark;
 pub mod metadata;
 pub mod mutant;
 pub mod node;
+pub mod partition;
 pub mod pending;
 pub mod rng;
 pub mod time;

@@ -1,0 +1,93 @@
+//! Fetches: sessions (KIP-227) and the words that a fetch and its answer are made of.
+//!
+//! Owns what a consumer has told in earlier requests. Never reads a log: `api` carries asks to partitions and their answers here.
+
+pub mod session;
+
+use crate::ids::{LeaderEpoch, Offset, PartitionIndex, Uuid};
+use crate::wire::ErrorCode;
+use crate::wire::{Parts, Str};
+
+/// How a request names a topic: by id since version 13 (KIP-516), by name before.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TopicRef {
+    /// Topic id.
+    Id(Uuid),
+    /// Topic name.
+    Name(Str),
+}
+
+/// A partition as a fetch names it. Two keys are equal if they name the same partition in the same way.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FetchKey {
+    /// Its topic.
+    pub topic: TopicRef,
+    /// Its number.
+    pub partition: PartitionIndex,
+}
+
+impl FetchKey {
+    /// The same key, holding no frame alive: for what outlives its request.
+    #[must_use]
+    pub fn detached(&self) -> FetchKey {
+        let topic = match &self.topic {
+            TopicRef::Id(id) => TopicRef::Id(*id),
+            TopicRef::Name(name) => TopicRef::Name(name.detached()),
+        };
+        FetchKey {
+            topic,
+            partition: self.partition,
+        }
+    }
+}
+
+/// What a fetch asks of one partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FetchAsk {
+    /// First offset wanted.
+    pub offset: Offset,
+    /// At most so many bytes; may be negative on the wire, which asks for nothing but progress.
+    pub max_bytes: i32,
+    /// The leader epoch that the client knows, if it tells (KIP-320).
+    pub current_leader_epoch: Option<LeaderEpoch>,
+    /// The epoch of the last record that the client has, if it tells (KIP-595).
+    pub last_fetched_epoch: Option<LeaderEpoch>,
+}
+
+/// What one partition answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FetchResult {
+    /// Which partition.
+    pub key: FetchKey,
+    /// What was asked.
+    pub ask: FetchAsk,
+    /// NONE, or why there is nothing.
+    pub error: ErrorCode,
+    /// High watermark; -1 with an error.
+    pub high_watermark: Offset,
+    /// Last stable offset; -1 with an error.
+    pub last_stable_offset: Offset,
+    /// Log start offset; -1 with an error.
+    pub log_start: Offset,
+    /// Where the client's log ends being a prefix of ours: the epoch and its end offset.
+    pub diverging: Option<(LeaderEpoch, Offset)>,
+    /// Whole batches.
+    pub records: Parts,
+}
+
+impl FetchResult {
+    /// An answer that is an error and nothing else.
+    #[must_use]
+    pub fn failed(key: FetchKey, ask: FetchAsk, error: ErrorCode) -> FetchResult {
+        FetchResult {
+            key,
+            ask,
+            error,
+            high_watermark: Offset(-1),
+            last_stable_offset: Offset(-1),
+            log_start: Offset(-1),
+            diverging: None,
+            records: Parts::new(),
+        }
+    }
+}
