@@ -26,6 +26,9 @@ pub const ARRAY_BYTES_BASE: usize = 64 * 1024;
 /// empty strings to reach 16.
 pub const ARRAY_BYTES_PER_FRAME_BYTE: usize = 16;
 
+/// The least that a tagged field takes: tag and size.
+const TAGGED_FIELD_BYTES_MIN: usize = 2;
+
 /// What is wrong with the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DecodeErrorKind {
@@ -504,9 +507,9 @@ impl Reader {
         mut known: impl FnMut(&mut Reader, u32) -> Result<bool, DecodeError>,
     ) -> Result<TaggedFields, DecodeError> {
         let mut unknown = TaggedFields::NONE;
-        let count = self.uvarint(name)?;
-        if count == 0 {
-            return Ok(unknown);
+        let count = self.uvarint(name)? as usize;
+        if count > self.remaining() / TAGGED_FIELD_BYTES_MIN {
+            return Err(self.error(DecodeErrorKind::TooLong, name));
         }
         let mut previous = None;
         for _ in 0..count {
@@ -522,7 +525,9 @@ impl Reader {
             let outer_end = self.end;
             self.end = self.at + size;
             if !known(self, tag)? {
-                self.charge(1, size_of::<(u32, Bytes)>(), name)?;
+                // The first one brings a list with room for more.
+                let list = if unknown.is_empty() { 4 } else { 0 };
+                self.charge(1 + list, size_of::<(u32, Bytes)>(), name)?;
                 unknown.push(tag, self.slice(size, name)?);
             }
             if self.at != self.end {

@@ -256,3 +256,109 @@ pub fn varint(out: &mut Vec<u8>, mut number: u32) {
     }
     out.push(number as u8);
 }
+
+/// The smallest message of `version` in which the array `field` has `count` elements, each as small as it can be, and the
+/// other arrays one. With `unknown` every struct has an unknown tagged field, as small as it can be.
+#[must_use]
+pub fn packed(
+    schema: &Message,
+    version: i16,
+    field: &Field,
+    count: usize,
+    unknown: bool,
+) -> Vec<u8> {
+    let mut out = Vec::new();
+    let packing = Packing {
+        schema,
+        version,
+        field,
+        count,
+        unknown,
+    };
+    packing.structure(&schema.name, &mut out);
+    out
+}
+
+struct Packing<'a> {
+    schema: &'a Message,
+    version: i16,
+    field: &'a Field,
+    count: usize,
+    unknown: bool,
+}
+
+impl Packing<'_> {
+    fn structure(&self, name: &str, out: &mut Vec<u8>) {
+        let fields = || {
+            self.schema
+                .find(name)
+                .fields
+                .iter()
+                .filter(|field| field.versions.contains(self.version))
+        };
+        for field in fields().filter(|field| field.tag.is_none()) {
+            self.value(field, out);
+        }
+        if self.schema.is_flexible(self.version) {
+            let tagged =
+                fields().find(|field| std::ptr::eq(*field, self.field) && field.tag.is_some());
+            varint(out, u32::from(tagged.is_some()) + u32::from(self.unknown));
+            if let Some(field) = tagged {
+                let mut value = Vec::new();
+                self.value(field, &mut value);
+                varint(out, field.tag.unwrap_or_default());
+                varint(out, value.len() as u32);
+                out.extend(value);
+            }
+            if self.unknown {
+                out.extend([127, 0]);
+            }
+        }
+    }
+
+    fn value(&self, field: &Field, out: &mut Vec<u8>) {
+        let compact = self.schema.is_flexible(self.version) && !field.never_compact;
+        match &field.ty {
+            Type::Array(element) => {
+                let count = if std::ptr::eq(field, self.field) {
+                    self.count
+                } else {
+                    1
+                };
+                if compact {
+                    varint(out, count as u32 + 1);
+                } else {
+                    out.extend((count as u32).to_be_bytes());
+                }
+                let mut one = Vec::new();
+                match &**element {
+                    Type::Struct(name) => self.structure(name, &mut one),
+                    // An empty compact string is a 1, a null one a 0.
+                    Type::String if compact => one.push(1),
+                    fixed => one.resize(
+                        self.schema
+                            .min_size(fixed, false, field.never_compact, self.version),
+                        0,
+                    ),
+                }
+                for _ in 0..count {
+                    out.extend(&one);
+                }
+            }
+            Type::Struct(name) => {
+                if field.nullable.is_some() {
+                    out.push(1);
+                }
+                self.structure(name, out);
+            }
+            Type::String | Type::Bytes | Type::Records | Type::Parts if compact => out.push(1),
+            fixed => out.resize(
+                out.len()
+                    + self
+                        .schema
+                        .min_size(fixed, false, field.never_compact, self.version),
+                0,
+            ),
+        }
+    }
+}
