@@ -129,3 +129,59 @@ impl Default for StoreConfig {
         }
     }
 }
+
+impl From<&crate::config::LogConfig> for LogConfig {
+    /// A topic's properties as the log room knows them. `flush.messages` of 1 is as good as unset: every append waits for its sync.
+    fn from(topic: &crate::config::LogConfig) -> LogConfig {
+        use crate::config::{CompressionType, TimestampType as Stamp};
+        let (compression, compression_level) = match topic.compression_type {
+            CompressionType::Producer => (None, 0),
+            CompressionType::Uncompressed => (Some(Compression::None), 0),
+            CompressionType::Gzip => (Some(Compression::Gzip), topic.compression_gzip_level),
+            CompressionType::Snappy => (Some(Compression::Snappy), 0),
+            CompressionType::Lz4 => (Some(Compression::Lz4), topic.compression_lz4_level),
+            CompressionType::Zstd => (Some(Compression::Zstd), topic.compression_zstd_level),
+        };
+        let looser = |value: i64| (value != i64::MAX).then_some(value);
+        LogConfig {
+            segment_bytes: topic.segment_bytes,
+            segment_ms: topic.max_segment_ms(),
+            segment_jitter_ms: topic.segment_jitter_ms,
+            segment_index_bytes: topic.segment_index_bytes,
+            index_interval_bytes: topic.index_interval_bytes,
+            retention_ms: topic.retention_ms,
+            retention_bytes: topic.retention_bytes,
+            file_delete_delay_ms: topic.file_delete_delay_ms,
+            compact: topic.compact,
+            delete: topic.delete,
+            flush_messages: looser(topic.flush_messages).filter(|messages| *messages > 1),
+            flush_ms: looser(topic.flush_ms),
+            max_message_bytes: i32::try_from(topic.max_message_bytes).unwrap_or(i32::MAX),
+            timestamp_type: match topic.message_timestamp_type {
+                Stamp::CreateTime => TimestampType::CreateTime,
+                Stamp::LogAppendTime => TimestampType::LogAppendTime,
+            },
+            timestamp_before_max_ms: topic.message_timestamp_before_max_ms,
+            timestamp_after_max_ms: topic.message_timestamp_after_max_ms,
+            compression,
+            compression_level,
+        }
+    }
+}
+
+impl LogConfig {
+    /// What a client's batch is held to, at the moment `now`.
+    #[must_use]
+    pub fn rules(&self, now: crate::time::WallMs) -> crate::work::ValidateRules {
+        crate::work::ValidateRules {
+            compacted: self.compact,
+            timestamp_type: self.timestamp_type,
+            timestamp_before_max_ms: self.timestamp_before_max_ms,
+            timestamp_after_max_ms: self.timestamp_after_max_ms,
+            compression: self.compression,
+            compression_level: self.compression_level,
+            max_message_bytes: self.max_message_bytes,
+            now,
+        }
+    }
+}
