@@ -11,9 +11,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{self, Receiver, Sender, UnboundedSender};
-use tokio::sync::watch;
-use tokio::task::{JoinHandle, yield_now};
+use tokio::sync::{oneshot, watch};
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
+use trialog_core::event::Event;
 use trialog_core::ids::{ConnId, ListenerId};
 use trialog_core::io::{
     ConnectError, DiskOp, Effect, Effects, FRAME_LIMIT_UNTRUSTED, Halt, Input, Parts, Token, Wake,
@@ -94,17 +95,19 @@ pub struct World {
     pub connections_max: usize,
     /// Sees every step, if anybody does.
     pub witness: Option<Box<dyn Witness>>,
+    /// Told once, when the node serves clients.
+    pub ready: Option<oneshot::Sender<()>>,
 }
 
 /// Steps `machine` from [`Input::Start`] until it halts.
 pub async fn run(machine: impl Machine, world: World) -> Ended {
     let (mail_in, mail) = mpsc::channel(MAIL_MAX);
-    let acceptors = world
-        .listeners
-        .into_iter()
-        .zip(0..)
-        .map(|(socket, n)| tokio::spawn(accept(socket, ListenerId(n), mail_in.clone())))
-        .collect();
+    let (listening, listened) = watch::channel(());
+    let mut acceptors = Vec::new();
+    for (socket, n) in world.listeners.into_iter().zip(0..) {
+        let accepting = accept(socket, ListenerId(n), mail_in.clone(), listened.clone());
+        acceptors.push(tokio::spawn(accepting));
+    }
     let mut driver = Driver {
         machine,
         clock: Clock::start(),
@@ -121,10 +124,15 @@ pub async fn run(machine: impl Machine, world: World) -> Ended {
         work: Work::default(),
         mail_in,
         witness: world.witness,
+        ready_to_tell: world.ready,
         halt: None,
     };
     driver.step(Input::Start);
-    let ended = driver.turn(mail, world.stop, acceptors).await;
+    let ended = driver.turn(mail, world.stop, listening).await;
+    for acceptor in acceptors {
+        // They end by themselves, now that nobody listens; a panic in one has been reported.
+        let _ = acceptor.await;
+    }
     if let Some(witness) = &mut driver.witness {
         witness.end();
     }
@@ -150,6 +158,7 @@ struct Driver<M> {
     work: Work,
     mail_in: Sender<Mail>,
     witness: Option<Box<dyn Witness>>,
+    ready_to_tell: Option<oneshot::Sender<()>>,
     halt: Option<Halt>,
 }
 
@@ -169,16 +178,14 @@ impl<M: Machine> Driver<M> {
         &mut self,
         mut mail: Receiver<Mail>,
         mut stop: Receiver<Stop>,
-        acceptors: Vec<JoinHandle<()>>,
+        listening: watch::Sender<()>,
     ) -> Ended {
         let mut batch = Vec::with_capacity(BATCH_MAX);
         let mut stopping = false;
         loop {
             self.settle();
             if let Some(halt) = self.halt.take() {
-                for acceptor in &acceptors {
-                    acceptor.abort();
-                }
+                drop(listening);
                 self.farewell(&mut mail).await;
                 return Ended::Halted(halt);
             }
@@ -249,10 +256,15 @@ impl<M: Machine> Driver<M> {
         if let Some(witness) = &mut self.witness {
             witness.effects(&self.effects.effects);
         }
-        self.effects
-            .events
-            .drain(..)
-            .for_each(|event| events::tell(&event));
+        for event in self.effects.events.drain(..) {
+            events::tell(&event);
+            if matches!(event, Event::Ready { .. })
+                && let Some(ready) = self.ready_to_tell.take()
+            {
+                // Whoever wanted to know may have gone.
+                let _ = ready.send(());
+            }
+        }
         let mut effects = std::mem::take(&mut self.effects.effects);
         for effect in effects.drain(..) {
             self.carry_out(effect);
@@ -427,10 +439,20 @@ async fn until(at: Option<Instant>) {
     }
 }
 
-/// Accepts connections for ever.
-async fn accept(socket: TcpListener, listener: ListenerId, mail: Sender<Mail>) {
+/// Accepts connections until the loop listens no more.
+async fn accept(
+    socket: TcpListener,
+    listener: ListenerId,
+    mail: Sender<Mail>,
+    mut listened: watch::Receiver<()>,
+) {
     loop {
-        match socket.accept().await {
+        let accepted = tokio::select! {
+            biased;
+            _ = listened.changed() => return,
+            accepted = socket.accept() => accepted,
+        };
+        match accepted {
             Ok((stream, peer)) => {
                 let peer = peer.ip().to_string();
                 let accepted = Mail::Accepted {

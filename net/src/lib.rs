@@ -10,4 +10,5 @@ pub mod disk;
 pub mod driver;
 pub mod events;
 pub mod listen;
+pub mod machine;
 pub mod work;

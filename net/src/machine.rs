@@ -1,0 +1,48 @@
+//! What the machine says of itself.
+
+/// Of file descriptors, so many are kept for segments and indexes.
+const DESCRIPTORS_FOR_FILES: u64 = 512;
+
+/// The kernel's boot id: it changes when the machine, and with it the page cache, was lost. Zero if it is unknown.
+#[must_use]
+pub fn boot_id() -> [u8; 16] {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    parse_boot_id(&text).unwrap_or_default()
+}
+
+fn parse_boot_id(text: &str) -> Option<[u8; 16]> {
+    let digits: String = text.trim().chars().filter(|c| *c != '-').collect();
+    (digits.len() == 32).then_some(())?;
+    u128::from_str_radix(&digits, 16)
+        .ok()
+        .map(u128::to_be_bytes)
+}
+
+/// How many connections fit beside the open files. Raises the limit of open files as far as it may.
+#[must_use]
+pub fn connections_max() -> usize {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // Without the privilege the old limit stays, and is read again.
+    let _ = setrlimit(Resource::Nofile, limit);
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let left = files.saturating_sub(DESCRIPTORS_FOR_FILES).max(files / 2);
+    usize::try_from(left).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_boot_id_is_128_bits() {
+        let id = parse_boot_id("01234567-89ab-cdef-0123-456789abcdef\n");
+        let want = [0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef];
+        assert_eq!(
+            id,
+            Some([want, want].concat().try_into().expect("16 bytes"))
+        );
+        assert_eq!(parse_boot_id("none"), None);
+    }
+}
