@@ -302,7 +302,7 @@ fn emit_message_impl(out: &mut String, message: &Message) {
 
 fn emit_struct(out: &mut String, message: &Message, each: &Struct) {
     let flexible = message.flexible_from.is_some();
-    let plain_defaults = each.fields.iter().all(|field| default_is_zero(field));
+    let plain_defaults = each.fields.iter().all(default_is_zero);
     let default = if plain_defaults { ", Default" } else { "" };
     line!(out, "    /// Versions {}.", show(message.versions));
     line!(

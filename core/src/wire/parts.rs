@@ -64,9 +64,13 @@ impl Parts {
 
 impl From<Bytes> for Parts {
     fn from(slice: Bytes) -> Parts {
-        let mut parts = Parts::new();
-        parts.push(slice);
-        parts
+        if slice.is_empty() {
+            return Parts::new();
+        }
+        Parts {
+            len: slice.len(),
+            slices: vec![slice],
+        }
     }
 }
 

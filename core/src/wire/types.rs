@@ -23,6 +23,10 @@ impl From<f64> for F64Bits {
 /// The tagged fields of a struct that this release does not know, by ascending tag (KIP-482). Kept so that a message
 /// that is passed on loses nothing. One word when there are none, which is nearly always.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(
+    clippy::box_collection,
+    reason = "every struct of every message has one: a word, not three"
+)]
 pub struct TaggedFields(Option<Box<Vec<(u32, Bytes)>>>);
 
 impl TaggedFields {

@@ -15,6 +15,9 @@ pub mod model;
 #[path = "../../../core/build/parse.rs"]
 pub mod parse;
 
+/// A message and how many bytes follow it.
+pub type Decoded = Result<(Box<dyn AnyMessage>, usize), DecodeError>;
+
 /// One message type, its own type forgotten.
 #[derive(Clone, Copy)]
 pub struct Codec {
@@ -25,7 +28,7 @@ pub struct Codec {
     /// Greatest version.
     pub max: i16,
     /// Reads a message and says how many bytes are left.
-    pub decode: fn(Bytes, i16) -> Result<(Box<dyn AnyMessage>, usize), DecodeError>,
+    pub decode: fn(Bytes, i16) -> Decoded,
     /// The message with all defaults.
     pub default: fn() -> Box<dyn AnyMessage>,
 }

@@ -19,13 +19,13 @@ impl Random {
         let mut random = Random(seed ^ u64::from(version.unsigned_abs()).wrapping_mul(0x9e37_79b9));
         for byte in subject.bytes() {
             random.0 = random.0.wrapping_add(u64::from(byte));
-            random.next();
+            random.draw();
         }
         random
     }
 
     /// 64 random bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut bits = self.0;
         bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -35,7 +35,7 @@ impl Random {
 
     /// A number below `limit`.
     pub fn below(&mut self, limit: usize) -> usize {
-        (self.next() % limit as u64) as usize
+        (self.draw() % limit as u64) as usize
     }
 
     /// True once in `times`.
@@ -214,7 +214,7 @@ fn text(random: &mut Random) -> String {
 }
 
 fn bytes(len: usize, random: &mut Random, out: &mut Vec<u8>) {
-    out.extend((0..len).map(|_| random.next() as u8));
+    out.extend((0..len).map(|_| random.draw() as u8));
 }
 
 fn some_length(out: &mut Written, place: &str, compact: bool, len: usize, classic: Form) {
