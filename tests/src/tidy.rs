@@ -25,7 +25,15 @@ fn complaint(place: impl Into<String>, what: impl Into<String>) -> Complaint {
 pub const FLOORS: &[&[&str]] = &[
     &["node"],
     &["api"],
-    &["partition", "group", "txn", "controller", "fetch", "admit"],
+    &[
+        "partition",
+        "group",
+        "txn",
+        "controller",
+        "fetch",
+        "admit",
+        "format",
+    ],
     &["quorum", "metadata"],
     &["log", "peer"],
     &["pending"],

@@ -9,6 +9,9 @@ pub const METADATA_VERSION: &str = "metadata.version";
 /// The version of the quorum's own protocol: a control record, not a metadata record.
 pub const KRAFT_VERSION: &str = "kraft.version";
 
+/// Voters are records, with the directory of each (KIP-853); here there is one.
+pub const KRAFT_VERSION_MAX: i16 = 1;
+
 /// 3.3-IV3, the least that Kafka 4 reads.
 pub const METADATA_VERSION_MIN: i16 = 7;
 /// 4.3-IV0.
@@ -39,11 +42,18 @@ pub struct Supported {
 }
 
 /// Every feature of which this release implements a level above 0.
-pub const SUPPORTED: [Supported; 1] = [Supported {
-    name: METADATA_VERSION,
-    min: METADATA_VERSION_MIN,
-    max: METADATA_VERSION_MAX,
-}];
+pub const SUPPORTED: [Supported; 2] = [
+    Supported {
+        name: KRAFT_VERSION,
+        min: 0,
+        max: KRAFT_VERSION_MAX,
+    },
+    Supported {
+        name: METADATA_VERSION,
+        min: METADATA_VERSION_MIN,
+        max: METADATA_VERSION_MAX,
+    },
+];
 
 /// Does this release implement `level` of the feature `name`? Level 0 of anything is "off".
 #[must_use]

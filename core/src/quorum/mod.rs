@@ -1,0 +1,12 @@
+//! The metadata log as a quorum keeps it: KRaft (KIP-595), today with one voter.
+
+pub mod checkpoint;
+pub mod records;
+pub mod state_file;
+
+pub use checkpoint::{Checkpoint, SnapshotId};
+pub use records::{Batch, Content, Control};
+pub use state_file::QuorumState;
+
+#[cfg(test)]
+mod tests;
