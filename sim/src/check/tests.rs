@@ -1,0 +1,313 @@
+//! Each rule of the judge fires on a small bad history, and stays silent on the good one beside it.
+
+use super::*;
+
+const T: Tp = Tp { topic: 0, index: 0 };
+
+/// A judge, an idempotent producer and `count` records of it, tried once, with timestamps 100, 101, …
+fn with_records(idempotent: bool, count: i64) -> (Judge, Vec<RecordId>) {
+    let mut judge = Judge::new();
+    judge.creating(0, 1);
+    judge.created(0, 1);
+    let producer = judge.add_producer(idempotent, true);
+    let ids: Vec<RecordId> = (0..count)
+        .map(|nth| judge.sends(producer, T, 100 + nth))
+        .collect();
+    judge.attempts(&ids);
+    (judge, ids)
+}
+
+fn poll(judge: &mut Judge, from: i64, high_watermark: i64, ids: &[RecordId]) {
+    let records = (from..)
+        .zip(ids)
+        .map(|(offset, id)| Polled {
+            offset,
+            id: Some(*id),
+            timestamp: judge.producers[id.producer as usize].sends[id.nth as usize].timestamp,
+        })
+        .collect();
+    let floor = judge.promised_end(T);
+    judge.polled(
+        "c0",
+        &Poll {
+            tp: T,
+            from,
+            floor,
+            high_watermark,
+            records,
+        },
+    );
+}
+
+fn broken(judge: &Judge) -> Option<Invariant> {
+    judge.violation().map(|violation| violation.invariant)
+}
+
+#[test]
+fn a_good_history_is_good() {
+    let (mut judge, ids) = with_records(true, 4);
+    judge.acked(&ids[..2], T, Some(0), -1);
+    poll(&mut judge, 0, 2, &ids[..2]);
+    judge.process_crashed();
+    judge.attempts(&ids[2..]);
+    judge.acked(&ids[2..], T, Some(2), -1);
+    judge.power_failed();
+    poll(&mut judge, 2, 4, &ids[2..]);
+    judge.read_to_end(T, 0, 4);
+    judge.finish();
+    assert_eq!(judge.violation(), None);
+    assert!(judge.operations() >= 4);
+}
+
+#[test]
+fn what_acks_all_promised_must_survive() {
+    let (mut judge, ids) = with_records(true, 2);
+    judge.acked(&ids, T, Some(0), -1);
+    judge.power_failed();
+    poll(&mut judge, 0, 1, &ids[..1]);
+    assert_eq!(broken(&judge), Some(Invariant::Lost));
+}
+
+#[test]
+fn what_a_consumer_has_read_must_survive() {
+    let (mut judge, ids) = with_records(true, 2);
+    poll(&mut judge, 0, 2, &ids);
+    judge.power_failed();
+    judge.read_to_end(T, 0, 1);
+    assert_eq!(broken(&judge), Some(Invariant::Lost));
+}
+
+#[test]
+fn acks_one_survives_a_crash_and_not_a_power_cut() {
+    let (mut judge, ids) = with_records(true, 1);
+    judge.acked(&ids, T, Some(0), 1);
+    let mut cut = judge.clone();
+    judge.process_crashed();
+    judge.read_to_end(T, 0, 0);
+    judge.finish();
+    assert_eq!(broken(&judge), Some(Invariant::Lost));
+    cut.power_failed();
+    cut.read_to_end(T, 0, 0);
+    cut.finish();
+    assert_eq!(cut.violation(), None);
+}
+
+#[test]
+fn one_offset_holds_one_record() {
+    let (mut judge, ids) = with_records(true, 2);
+    poll(&mut judge, 0, 1, &ids[..1]);
+    judge.acked(&ids[1..], T, Some(0), 1);
+    assert_eq!(broken(&judge), Some(Invariant::InconsistentOffset));
+}
+
+#[test]
+fn an_offset_that_only_acks_one_knew_may_be_used_again_after_a_power_cut() {
+    let (mut judge, ids) = with_records(false, 2);
+    judge.acked(&ids[..1], T, Some(0), 1);
+    judge.power_failed();
+    judge.acked(&ids[1..], T, Some(0), -1);
+    assert_eq!(judge.violation(), None);
+}
+
+#[test]
+fn duplicates_need_a_plain_producer_that_retried() {
+    let (mut judge, ids) = with_records(true, 1);
+    judge.attempts(&ids);
+    poll(&mut judge, 0, 2, &[ids[0], ids[0]]);
+    assert_eq!(broken(&judge), Some(Invariant::Duplicate));
+
+    let (mut judge, ids) = with_records(false, 1);
+    poll(&mut judge, 0, 2, &[ids[0], ids[0]]);
+    assert_eq!(broken(&judge), Some(Invariant::Duplicate));
+
+    let (mut judge, ids) = with_records(false, 1);
+    judge.attempts(&ids);
+    poll(&mut judge, 0, 2, &[ids[0], ids[0]]);
+    assert_eq!(judge.violation(), None);
+}
+
+#[test]
+fn records_of_one_producer_keep_their_order() {
+    let (mut judge, ids) = with_records(true, 2);
+    poll(&mut judge, 0, 2, &[ids[1], ids[0]]);
+    judge.audit();
+    assert_eq!(broken(&judge), Some(Invariant::Order));
+}
+
+#[test]
+fn polls_are_dense_and_below_the_high_watermark() {
+    let (mut judge, ids) = with_records(true, 2);
+    let record = |offset, id| Polled {
+        offset,
+        id: Some(id),
+        timestamp: 100,
+    };
+    let mut skip = judge.clone();
+    let mut answer = Poll {
+        tp: T,
+        from: 0,
+        floor: 0,
+        high_watermark: 5,
+        records: vec![record(1, ids[0])],
+    };
+    skip.polled("c0", &answer);
+    assert_eq!(broken(&skip), Some(Invariant::PollSkip));
+    answer.high_watermark = 0;
+    answer.records = vec![record(0, ids[0])];
+    judge.polled("c0", &answer);
+    assert_eq!(broken(&judge), Some(Invariant::AboveHighWatermark));
+}
+
+#[test]
+fn a_high_watermark_does_not_go_back() {
+    let mut judge = Judge::new();
+    judge.high_watermarks("c0", T, 5, 5);
+    assert_eq!(judge.violation(), None);
+    judge.high_watermarks("c0", T, 5, 4);
+    assert_eq!(broken(&judge), Some(Invariant::HighWatermarkRegressed));
+}
+
+#[test]
+fn what_was_refused_is_nowhere() {
+    let (mut judge, ids) = with_records(true, 1);
+    judge.refused(&ids);
+    poll(&mut judge, 0, 1, &ids);
+    assert_eq!(broken(&judge), Some(Invariant::RefusedRead));
+}
+
+#[test]
+fn values_and_timestamps_come_back_as_sent() {
+    let (judge, ids) = with_records(true, 1);
+    let cases = [
+        (None, 100),
+        (Some(ids[0]), 99),
+        (
+            Some(RecordId {
+                producer: 7,
+                nth: 0,
+            }),
+            100,
+        ),
+    ];
+    for (id, timestamp) in cases {
+        let mut judge = judge.clone();
+        let answer = Poll {
+            tp: T,
+            from: 0,
+            floor: 0,
+            high_watermark: 1,
+            records: vec![Polled {
+                offset: 0,
+                id,
+                timestamp,
+            }],
+        };
+        judge.polled("c0", &answer);
+        assert_eq!(broken(&judge), Some(Invariant::Altered));
+    }
+}
+
+#[test]
+fn a_lookup_names_the_first_record_that_is_not_older() {
+    let (mut judge, ids) = with_records(true, 4);
+    poll(&mut judge, 0, 4, &ids);
+    let lookup = |target, answer| Lookup {
+        tp: T,
+        target,
+        answer,
+        floor: 4,
+        delete_limit: 0,
+    };
+    let good = [
+        lookup(Target::AtLeast(102), Some((2, 102))),
+        lookup(Target::AtLeast(0), Some((0, 100))),
+        lookup(Target::AtLeast(104), None),
+        lookup(Target::Greatest, Some((3, 103))),
+    ];
+    for lookup in good {
+        let mut judge = judge.clone();
+        judge.looked_up(lookup);
+        assert_eq!(judge.violation(), None, "{lookup:?}");
+    }
+    let bad = [
+        lookup(Target::AtLeast(102), Some((3, 103))),
+        lookup(Target::AtLeast(102), Some((1, 101))),
+        lookup(Target::AtLeast(102), Some((2, 103))),
+        lookup(Target::AtLeast(103), None),
+        lookup(Target::Greatest, Some((2, 102))),
+        lookup(Target::Greatest, None),
+    ];
+    for lookup in bad {
+        let mut judge = judge.clone();
+        judge.looked_up(lookup);
+        assert_eq!(
+            broken(&judge),
+            Some(Invariant::TimestampLookup),
+            "{lookup:?}"
+        );
+    }
+}
+
+#[test]
+fn a_lookup_is_judged_again_when_more_is_known() {
+    let (mut judge, ids) = with_records(true, 2);
+    judge.looked_up(Lookup {
+        tp: T,
+        target: Target::AtLeast(100),
+        answer: Some((1, 101)),
+        floor: 0,
+        delete_limit: 0,
+    });
+    assert_eq!(judge.violation(), None);
+    poll(&mut judge, 0, 2, &ids);
+    judge.audit();
+    assert_eq!(broken(&judge), Some(Invariant::TimestampLookup));
+}
+
+#[test]
+fn acknowledged_records_are_seen_in_the_end() {
+    let (mut judge, ids) = with_records(true, 2);
+    judge.acked(&ids[..1], T, Some(0), -1);
+    judge.acked(&ids[1..], T, None, -1);
+    poll(&mut judge, 0, 1, &ids[..1]);
+    judge.read_to_end(T, 0, 1);
+    judge.finish();
+    assert_eq!(broken(&judge), Some(Invariant::Lost));
+}
+
+#[test]
+fn deleted_records_may_be_gone_and_others_not() {
+    let (mut judge, ids) = with_records(true, 2);
+    judge.acked(&ids, T, Some(0), -1);
+    judge.may_delete(T, 1);
+    let mut bad = judge.clone();
+    judge.read_to_end(T, 1, 2);
+    judge.finish();
+    assert_eq!(judge.violation(), None);
+    bad.read_to_end(T, 2, 2);
+    assert_eq!(broken(&bad), Some(Invariant::Lost));
+}
+
+#[test]
+fn topics_are_listed_as_they_were_acknowledged() {
+    let mut judge = Judge::new();
+    judge.creating(1, 2);
+    judge.listed("a0", &BTreeMap::from([(1, 2)]), &judge.expected_topics());
+    assert_eq!(judge.violation(), None, "an unacknowledged topic may exist");
+    let expected = judge.expected_topics();
+    let mut missing = judge.clone();
+    missing.listed("a0", &BTreeMap::new(), &expected);
+    assert_eq!(broken(&missing), Some(Invariant::Replay));
+    let mut shrunk = judge.clone();
+    shrunk.listed("a0", &BTreeMap::from([(1, 1)]), &expected);
+    assert_eq!(broken(&shrunk), Some(Invariant::Replay));
+    let mut invented = judge.clone();
+    invented.listed("a0", &BTreeMap::from([(1, 2), (9, 1)]), &expected);
+    assert_eq!(broken(&invented), Some(Invariant::Replay));
+    judge.deleting(1);
+    judge.listed("a0", &BTreeMap::new(), &expected);
+    assert_eq!(judge.violation(), None, "its deletion may have happened");
+    judge.deleted(1);
+    judge.listed("a0", &BTreeMap::from([(1, 2)]), &judge.expected_topics());
+    assert_eq!(broken(&judge), Some(Invariant::Replay));
+}

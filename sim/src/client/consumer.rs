@@ -1,0 +1,670 @@
+//! A consumer that assigns itself partitions: fetch sessions or none, long polls, lookups of offsets, seeks.
+//!
+//! Owns positions. What it reads goes to the judge record by record; it resets its position only when the broker says that
+//! it is out of range, and looks up timestamps now and then. KIP-227 (sessions), KIP-79 (lookups), KIP-734.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use trialog_core::ids::Uuid;
+use trialog_core::wire::fetch_request::{FetchPartition, FetchTopic, ForgottenTopic};
+use trialog_core::wire::fetch_response::PartitionData;
+use trialog_core::wire::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use trialog_core::wire::metadata_request::MetadataRequestTopic;
+use trialog_core::wire::{ApiKey, ErrorCode, FetchRequest, ListOffsetsRequest, MetadataRequest};
+
+use super::records;
+use super::session::{Happened, Profile, Session};
+use super::{Cx, MILLISECOND, SECOND, topic_name, topic_number};
+use crate::check::{Invariant, Judge, Lookup, Poll, Target, TopicNo, TopicState, Tp};
+use crate::net::ToClient;
+
+/// What kind of consumer.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `fetch.max.wait.ms`.
+    pub max_wait_ms: i32,
+    /// `fetch.min.bytes`.
+    pub min_bytes: i32,
+    /// `fetch.max.bytes`.
+    pub max_bytes: i32,
+    /// `max.partition.fetch.bytes`.
+    pub partition_max_bytes: i32,
+    /// Does it use fetch sessions?
+    pub sessions: bool,
+    /// Typical nanoseconds between lookups by timestamp; 0 for none.
+    pub lookup_interval: u64,
+    /// Typical nanoseconds between seeks to somewhere it has been; 0 for none.
+    pub seek_interval: u64,
+    /// Nanoseconds between a poll without records and the next.
+    pub pause: u64,
+    /// What it reads.
+    pub partitions: Vec<Tp>,
+    /// Reads each partition once from its first offset to its end, for the last word.
+    pub verifies: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    /// Must be looked up: from the first offset.
+    Unknown,
+    At(i64),
+}
+
+#[derive(Clone, Debug)]
+struct Position {
+    place: Place,
+    start: i64,
+    high_watermark: Option<i64>,
+    /// Answered without error since the faults ended.
+    heard: bool,
+    done: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wanted {
+    Reset,
+    Earliest,
+    Latest,
+    Lookup(Target),
+}
+
+#[derive(Clone, Debug)]
+enum Tag {
+    /// What was asked: partition, offset, and what was promised then.
+    Fetch(Vec<(Tp, i64, i64)>),
+    Offsets(Vec<(Tp, Wanted, i64)>),
+    Metadata,
+}
+
+#[derive(Clone, Debug, Default)]
+struct FetchSession {
+    id: i32,
+    epoch: i32,
+    /// What the broker believes to be our positions, with the promise at the time that it was told.
+    told: BTreeMap<Tp, i64>,
+}
+
+/// A consumer.
+#[derive(Clone, Debug)]
+pub struct Consumer {
+    settings: Settings,
+    number: u32,
+    session: Session<Tag>,
+    topics: BTreeMap<TopicNo, Uuid>,
+    positions: BTreeMap<Tp, Position>,
+    fetch: FetchSession,
+    busy: bool,
+    not_before: u64,
+    ask_metadata_at: Option<u64>,
+    next_lookup: u64,
+    next_seek: u64,
+    stopped: bool,
+}
+
+impl Consumer {
+    /// A consumer that starts at once.
+    #[must_use]
+    pub fn new(settings: Settings, profile: Profile, number: u32) -> Consumer {
+        let never = |interval: u64| if interval == 0 { u64::MAX } else { interval };
+        Consumer {
+            number,
+            session: Session::new(profile),
+            topics: BTreeMap::new(),
+            positions: positions(&settings),
+            fetch: FetchSession::default(),
+            busy: false,
+            not_before: 0,
+            ask_metadata_at: Some(0),
+            next_lookup: never(settings.lookup_interval),
+            next_seek: never(settings.seek_interval),
+            settings,
+            stopped: false,
+        }
+    }
+
+    pub(super) fn name(&self) -> String {
+        match self.settings.verifies {
+            true => format!("the last reader c{}", self.number),
+            false => format!("consumer c{}", self.number),
+        }
+    }
+
+    pub(super) fn waits_for(&self) -> String {
+        let places: Vec<String> = self
+            .positions
+            .iter()
+            .map(|(tp, position)| {
+                format!(
+                    "{tp} {:?} of {:?}{}",
+                    position.place,
+                    position.high_watermark,
+                    if position.heard { "" } else { ", silent" }
+                )
+            })
+            .collect();
+        format!("connected: {}, {}", self.session.is_up(), places.join("; "))
+    }
+
+    pub(super) fn wind_down(&mut self, _now: u64) {
+        self.stopped = true;
+        self.next_seek = u64::MAX;
+        for position in self.positions.values_mut() {
+            position.heard = false;
+        }
+        // A session may leave out a partition that has nothing new: ask for all again.
+        self.fetch = FetchSession::default();
+    }
+
+    /// It has read all that was promised, and heard of every partition since the faults ended.
+    pub(super) fn rests(&self, judge: &Judge) -> bool {
+        if self.settings.verifies {
+            return self.positions.values().all(|position| position.done);
+        }
+        self.stopped
+            && self.positions.iter().all(|(tp, position)| {
+                let read = match position.place {
+                    Place::Unknown => false,
+                    Place::At(at) => at >= judge.promised_end(*tp),
+                };
+                read && position.heard
+            })
+    }
+
+    pub(super) fn restart(&mut self, cx: &mut Cx<'_>) {
+        self.session.restart(cx);
+        let kept: BTreeSet<Tp> = self.positions.keys().copied().collect();
+        self.positions = positions(&self.settings);
+        self.positions.retain(|tp, _| kept.contains(tp));
+        self.fetch = FetchSession::default();
+        self.topics.clear();
+        self.busy = false;
+        self.ask_metadata_at = Some(0);
+    }
+
+    pub(super) fn next_wake(&self) -> u64 {
+        let mut wake = self.session.next_wake();
+        if self.session.is_up() && !self.busy && !self.positions.is_empty() {
+            wake = wake.min(self.not_before);
+            wake = wake.min(self.ask_metadata_at.unwrap_or(u64::MAX));
+        }
+        wake
+    }
+
+    pub(super) fn happens(&mut self, cx: &mut Cx<'_>, event: Option<ToClient>) {
+        for happened in self.session.happens(cx, event) {
+            match happened {
+                Happened::Up => self.ask_metadata_at = Some(cx.now),
+                Happened::Answer {
+                    tag,
+                    version,
+                    frame,
+                } => {
+                    self.busy = false;
+                    self.answered(cx, tag, version, frame);
+                }
+                Happened::Lost(_) => {
+                    self.busy = false;
+                    self.fetch = FetchSession::default();
+                }
+            }
+        }
+        if self.session.is_up() && !self.busy && !self.positions.is_empty() {
+            self.ask(cx);
+        }
+    }
+
+    fn ask(&mut self, cx: &mut Cx<'_>) {
+        if self.ask_metadata_at.is_some_and(|at| at <= cx.now) {
+            self.ask_metadata(cx);
+            return;
+        }
+        if self.not_before > cx.now {
+            return;
+        }
+        let resets: Vec<(Tp, Wanted)> = self
+            .positions
+            .iter()
+            .filter(|(tp, position)| {
+                matches!(position.place, Place::Unknown) && self.topics.contains_key(&tp.topic)
+            })
+            .map(|(tp, _)| (*tp, Wanted::Reset))
+            .collect();
+        if !resets.is_empty() {
+            self.ask_offsets(cx, resets);
+        } else if self.next_lookup <= cx.now {
+            let spread = cx.below(self.settings.lookup_interval, 1);
+            self.next_lookup = cx.now + self.settings.lookup_interval / 2 + spread;
+            self.look_up(cx);
+        } else {
+            if self.next_seek <= cx.now {
+                let spread = cx.below(self.settings.seek_interval, 2);
+                self.next_seek = cx.now + self.settings.seek_interval / 2 + spread;
+                self.seek(cx);
+            }
+            self.ask_fetch(cx);
+        }
+    }
+
+    fn ask_metadata(&mut self, cx: &mut Cx<'_>) {
+        let topics: BTreeSet<TopicNo> = self.positions.keys().map(|tp| tp.topic).collect();
+        let body = MetadataRequest {
+            topics: Some(
+                topics
+                    .into_iter()
+                    .map(|topic| MetadataRequestTopic {
+                        name: Some(topic_name(topic).into()),
+                        ..Default::default()
+                    })
+                    .collect(),
+            ),
+            allow_auto_topic_creation: self
+                .session
+                .version(ApiKey::Metadata)
+                .is_some_and(|v| v < 4),
+            ..Default::default()
+        };
+        self.ask_metadata_at = None;
+        self.busy = self.session.request(cx, &body, Tag::Metadata);
+    }
+
+    fn seek(&mut self, cx: &mut Cx<'_>) {
+        let partitions: Vec<Tp> = self.positions.keys().copied().collect();
+        let tp = partitions[cx.below(partitions.len() as u64, 3) as usize];
+        let (from, to) = (cx.judge.kept_from(tp), cx.judge.promised_end(tp));
+        let span = u64::try_from(to - from).unwrap_or(0);
+        let at = from + i64::try_from(cx.below(span + 1, 4)).unwrap_or(0);
+        if let Some(position) = self.positions.get_mut(&tp) {
+            position.place = Place::At(at);
+        }
+    }
+
+    fn look_up(&mut self, cx: &mut Cx<'_>) {
+        let partitions: Vec<Tp> = self
+            .positions
+            .keys()
+            .filter(|tp| self.topics.contains_key(&tp.topic))
+            .copied()
+            .collect();
+        if partitions.is_empty() {
+            return;
+        }
+        let tp = partitions[cx.below(partitions.len() as u64, 5) as usize];
+        let greatest_is_served = self
+            .session
+            .version(ApiKey::ListOffsets)
+            .is_some_and(|version| version >= 7);
+        let wanted = match cx.below(8, 6) {
+            0 => Wanted::Earliest,
+            1 => Wanted::Latest,
+            2 if greatest_is_served => Wanted::Lookup(Target::Greatest),
+            _ => {
+                let lived = u64::try_from(cx.wall_ms - crate::clock::EPOCH_MS).unwrap_or(0);
+                let back = cx.below(lived + 10_000, 7);
+                let at = cx.wall_ms + 2_000 - i64::try_from(back).unwrap_or(0);
+                Wanted::Lookup(Target::AtLeast(at))
+            }
+        };
+        self.ask_offsets(cx, vec![(tp, wanted)]);
+    }
+
+    fn ask_offsets(&mut self, cx: &mut Cx<'_>, wanted: Vec<(Tp, Wanted)>) {
+        let mut topics: BTreeMap<TopicNo, Vec<ListOffsetsPartition>> = BTreeMap::new();
+        let mut asked = Vec::new();
+        for (tp, wanted) in wanted {
+            let timestamp = match wanted {
+                Wanted::Reset | Wanted::Earliest => -2,
+                Wanted::Latest => -1,
+                Wanted::Lookup(Target::Greatest) => -3,
+                Wanted::Lookup(Target::AtLeast(at)) => at,
+            };
+            topics
+                .entry(tp.topic)
+                .or_default()
+                .push(ListOffsetsPartition {
+                    partition_index: tp.index,
+                    timestamp,
+                    ..Default::default()
+                });
+            asked.push((tp, wanted, cx.judge.promised_end(tp)));
+        }
+        let body = ListOffsetsRequest {
+            replica_id: -1,
+            topics: topics
+                .into_iter()
+                .map(|(topic, partitions)| ListOffsetsTopic {
+                    name: topic_name(topic).into(),
+                    partitions,
+                    ..Default::default()
+                })
+                .collect(),
+            ..Default::default()
+        };
+        self.busy = self.session.request(cx, &body, Tag::Offsets(asked));
+    }
+
+    fn ask_fetch(&mut self, cx: &mut Cx<'_>) {
+        let Some(version) = self.session.version(ApiKey::Fetch) else {
+            cx.judge.violate(
+                Invariant::Protocol,
+                "the broker does not offer Fetch".to_owned(),
+            );
+            return;
+        };
+        let wanted: BTreeMap<Tp, i64> = self
+            .positions
+            .iter()
+            .filter(|(tp, position)| self.topics.contains_key(&tp.topic) && !position.done)
+            .filter_map(|(tp, position)| match position.place {
+                Place::At(at) => Some((*tp, at)),
+                Place::Unknown => None,
+            })
+            .collect();
+        if wanted.is_empty() {
+            self.ask_metadata_at = Some(cx.now + 200 * MILLISECOND);
+            self.not_before = cx.now + 200 * MILLISECOND;
+            return;
+        }
+        let sessions = self.settings.sessions && version >= 7;
+        let incremental = sessions && self.fetch.id != 0;
+        let mut topics: BTreeMap<TopicNo, Vec<FetchPartition>> = BTreeMap::new();
+        for (tp, at) in &wanted {
+            if !incremental || self.fetch.told.get(tp) != Some(at) {
+                topics.entry(tp.topic).or_default().push(FetchPartition {
+                    partition: tp.index,
+                    fetch_offset: *at,
+                    partition_max_bytes: self.settings.partition_max_bytes,
+                    ..Default::default()
+                });
+            }
+        }
+        let mut forgotten: BTreeMap<TopicNo, Vec<i32>> = BTreeMap::new();
+        if incremental {
+            for tp in self.fetch.told.keys().filter(|tp| !wanted.contains_key(tp)) {
+                forgotten.entry(tp.topic).or_default().push(tp.index);
+            }
+        }
+        let asked = wanted
+            .iter()
+            .map(|(tp, at)| (*tp, *at, cx.judge.promised_end(*tp)))
+            .collect();
+        self.fetch.told = wanted;
+        let id = |topic: &TopicNo| self.topics.get(topic).copied().unwrap_or_default();
+        let body = FetchRequest {
+            replica_id: -1,
+            max_wait_ms: self.settings.max_wait_ms,
+            min_bytes: self.settings.min_bytes,
+            max_bytes: self.settings.max_bytes,
+            session_id: if sessions { self.fetch.id } else { 0 },
+            session_epoch: if sessions { self.fetch.epoch } else { -1 },
+            topics: topics
+                .iter()
+                .map(|(topic, partitions)| FetchTopic {
+                    topic: topic_name(*topic).into(),
+                    topic_id: id(topic),
+                    partitions: partitions.clone(),
+                    ..Default::default()
+                })
+                .collect(),
+            forgotten_topics_data: forgotten
+                .iter()
+                .map(|(topic, partitions)| ForgottenTopic {
+                    topic: topic_name(*topic).into(),
+                    topic_id: id(topic),
+                    partitions: partitions.clone(),
+                    ..Default::default()
+                })
+                .collect(),
+            ..Default::default()
+        };
+        self.busy = self.session.request(cx, &body, Tag::Fetch(asked));
+    }
+
+    fn answered(&mut self, cx: &mut Cx<'_>, tag: Tag, version: i16, frame: Bytes) {
+        match tag {
+            Tag::Metadata => {
+                self.ask_metadata_at = Some(cx.now + 60 * SECOND);
+                let answer = Session::<Tag>::decode::<MetadataRequest>(cx, version, frame);
+                let mut missing = false;
+                for topic in answer.map(|answer| answer.topics).unwrap_or_default() {
+                    let number = topic.name.as_deref().and_then(topic_number);
+                    match number.filter(|_| topic.error_code == ErrorCode::NONE) {
+                        Some(number) => {
+                            self.topics.insert(number, topic.topic_id);
+                        }
+                        None => missing = true,
+                    }
+                }
+                if missing {
+                    self.drop_deleted(cx.judge);
+                    self.ask_metadata_at = Some(cx.now + 200 * MILLISECOND);
+                }
+            }
+            Tag::Offsets(asked) => self.offsets_told(cx, &asked, version, frame),
+            Tag::Fetch(asked) => self.fetched(cx, &asked, version, frame),
+        }
+    }
+
+    fn drop_deleted(&mut self, judge: &Judge) {
+        self.positions.retain(|tp, _| {
+            !matches!(
+                judge.topic(tp.topic),
+                Some(TopicState::Deleting | TopicState::Gone)
+            )
+        });
+    }
+
+    fn offsets_told(
+        &mut self,
+        cx: &mut Cx<'_>,
+        asked: &[(Tp, Wanted, i64)],
+        version: i16,
+        frame: Bytes,
+    ) {
+        let Some(answer) = Session::<Tag>::decode::<ListOffsetsRequest>(cx, version, frame) else {
+            return;
+        };
+        for topic in answer.topics {
+            let Some(number) = topic_number(&topic.name) else {
+                continue;
+            };
+            for told in topic.partitions {
+                let tp = Tp {
+                    topic: number,
+                    index: told.partition_index,
+                };
+                let Some((_, wanted, floor)) = asked.iter().find(|(asked, _, _)| *asked == tp)
+                else {
+                    continue;
+                };
+                if told.error_code != ErrorCode::NONE {
+                    self.refused(cx, tp, told.error_code);
+                    continue;
+                }
+                let limit = cx.judge.kept_from(tp);
+                match wanted {
+                    Wanted::Reset | Wanted::Earliest => {
+                        if told.offset > limit {
+                            cx.judge.violate(
+                                Invariant::Lost,
+                                format!(
+                                    "{tp} begins at {}, but nobody asked to delete beyond {limit}",
+                                    told.offset
+                                ),
+                            );
+                        }
+                        if let Some(position) = self
+                            .positions
+                            .get_mut(&tp)
+                            .filter(|_| *wanted == Wanted::Reset)
+                        {
+                            position.place = Place::At(told.offset);
+                            position.start = told.offset;
+                        }
+                    }
+                    Wanted::Latest => {
+                        if told.offset < *floor {
+                            cx.judge.violate(
+                                Invariant::Lost,
+                                format!(
+                                    "the latest offset of {tp} is {}, but {floor} was promised",
+                                    told.offset
+                                ),
+                            );
+                        }
+                        cx.judge.acknowledged();
+                    }
+                    Wanted::Lookup(target) => cx.judge.looked_up(Lookup {
+                        tp,
+                        target: *target,
+                        answer: (told.offset >= 0).then_some((told.offset, told.timestamp)),
+                        floor: *floor,
+                        delete_limit: limit,
+                    }),
+                }
+            }
+        }
+    }
+
+    fn refused(&mut self, cx: &mut Cx<'_>, tp: Tp, error: ErrorCode) {
+        if !error.is_retriable() && error != ErrorCode::UNKNOWN_TOPIC_ID {
+            cx.judge.violate(
+                Invariant::Protocol,
+                format!("{} asked for {tp} and was answered by {error}", self.name()),
+            );
+        }
+        self.drop_deleted(cx.judge);
+        self.not_before = cx.now + 100 * MILLISECOND;
+        self.ask_metadata_at = Some(cx.now + 100 * MILLISECOND);
+    }
+
+    fn fetched(&mut self, cx: &mut Cx<'_>, asked: &[(Tp, i64, i64)], version: i16, frame: Bytes) {
+        let Some(answer) = Session::<Tag>::decode::<FetchRequest>(cx, version, frame) else {
+            return;
+        };
+        if answer.error_code != ErrorCode::NONE {
+            // The session is gone, or a topic in it: begin a new one.
+            self.fetch = FetchSession::default();
+            self.ask_metadata_at = Some(cx.now);
+            return;
+        }
+        if self.settings.sessions && version >= 7 {
+            let began = self.fetch.id == 0;
+            self.fetch.id = answer.session_id;
+            self.fetch.epoch = match (answer.session_id, began) {
+                (0, _) => 0,
+                (_, true) => 1,
+                (_, false) => self.fetch.epoch.checked_add(1).unwrap_or(1),
+            };
+        }
+        let mut brought = false;
+        for topic in answer.responses {
+            let number = match version < 13 {
+                true => topic_number(&topic.topic),
+                false => self
+                    .topics
+                    .iter()
+                    .find(|(_, id)| **id == topic.topic_id)
+                    .map(|(number, _)| *number),
+            };
+            let Some(number) = number else {
+                continue;
+            };
+            for told in topic.partitions {
+                let tp = Tp {
+                    topic: number,
+                    index: told.partition_index,
+                };
+                if let Some((_, from, floor)) = asked.iter().find(|(asked, _, _)| *asked == tp) {
+                    brought |= self.partition_told(cx, tp, *from, *floor, &told);
+                }
+            }
+        }
+        if !brought {
+            let pause = self.settings.pause;
+            self.not_before = self.not_before.max(cx.now + pause);
+        }
+    }
+
+    /// Takes one partition's answer; true if it brought records.
+    fn partition_told(
+        &mut self,
+        cx: &mut Cx<'_>,
+        tp: Tp,
+        from: i64,
+        floor: i64,
+        told: &PartitionData,
+    ) -> bool {
+        let name = self.name();
+        let Some(position) = self.positions.get_mut(&tp) else {
+            return false;
+        };
+        if told.error_code == ErrorCode::OFFSET_OUT_OF_RANGE {
+            let kept = cx.judge.kept_from(tp);
+            if (kept..=floor).contains(&from) {
+                cx.judge.violate(
+                    Invariant::Lost,
+                    format!("{name} asked {tp} for {from}, between {kept} and the promised {floor}, and it was out of range"),
+                );
+            }
+            position.place = Place::Unknown;
+            return false;
+        }
+        if told.error_code != ErrorCode::NONE {
+            self.refused(cx, tp, told.error_code);
+            return false;
+        }
+        position.heard = true;
+        let block = told
+            .records
+            .as_ref()
+            .map(|records| records.to_bytes())
+            .unwrap_or_default();
+        let records = match records::read(&block, from) {
+            Ok(records) => records,
+            Err(why) => {
+                cx.judge.violate(
+                    Invariant::Altered,
+                    format!("{name} fetched {tp} from {from}: {why}"),
+                );
+                return false;
+            }
+        };
+        if let Some(before) = position.high_watermark.replace(told.high_watermark) {
+            cx.judge
+                .high_watermarks(&name, tp, before, told.high_watermark);
+        }
+        let next = records.last().map_or(from, |record| record.offset + 1);
+        position.place = Place::At(next);
+        let poll = Poll {
+            tp,
+            from,
+            floor,
+            high_watermark: told.high_watermark,
+            records,
+        };
+        cx.judge.polled(&name, &poll);
+        if self.settings.verifies && poll.records.is_empty() && next >= told.high_watermark {
+            position.done = true;
+            cx.judge.read_to_end(tp, position.start, next);
+        }
+        !poll.records.is_empty()
+    }
+}
+
+fn positions(settings: &Settings) -> BTreeMap<Tp, Position> {
+    settings
+        .partitions
+        .iter()
+        .map(|tp| {
+            let position = Position {
+                place: Place::Unknown,
+                start: 0,
+                high_watermark: None,
+                heard: false,
+                done: false,
+            };
+            (*tp, position)
+        })
+        .collect()
+}

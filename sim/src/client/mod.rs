@@ -1,0 +1,155 @@
+//! Kafka clients as state machines that speak the real protocol over the simulated network.
+//!
+//! Each is as trusting as a real one and no more: it learns versions from ApiVersions and topics from Metadata, matches answers
+//! by correlation id, times out, reconnects, backs off and retries. What it was told and saw goes to the judge; how it asks
+//! for the network comes back as [`Act`]s. Nothing here knows of faults, or of the node's state.
+
+pub mod admin;
+pub mod consumer;
+pub mod producer;
+pub mod records;
+pub mod session;
+
+use bytes::Bytes;
+
+use crate::check::{Judge, TopicNo};
+use crate::choice::{Choices, Subsystem};
+use crate::net::{ClientId, ToClient};
+
+pub use session::Profile;
+
+/// What a client wants of the network: it has at most one connection at a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// Open a connection.
+    Connect,
+    /// Send bytes on it.
+    Send(Bytes),
+    /// Close it.
+    Close,
+}
+
+/// One nanosecond-based unit of simulated time.
+pub const MILLISECOND: u64 = 1_000_000;
+/// A second of simulated time.
+pub const SECOND: u64 = 1_000_000_000;
+
+/// What a client is handed when something happens.
+#[derive(Debug)]
+pub struct Cx<'a> {
+    /// Simulated time.
+    pub now: u64,
+    /// The client's own wall clock, in milliseconds since 1970.
+    pub wall_ms: i64,
+    /// Who it is.
+    pub me: ClientId,
+    /// For what it does next.
+    pub choices: &'a mut Choices,
+    /// Whom it tells what it was promised and what it saw.
+    pub judge: &'a mut Judge,
+    /// What it wants of the network.
+    pub acts: &'a mut Vec<Act>,
+}
+
+impl Cx<'_> {
+    /// A number below `bound` for this client; `what` tells one kind of choice from another.
+    pub fn below(&mut self, bound: u64, what: u64) -> u64 {
+        let subject = (self.me as u64) << 8 | what;
+        self.choices.below(bound, Subsystem::Client, subject)
+    }
+}
+
+/// Stands in topic names before the number.
+const TOPIC_PREFIX: &str = "topic-";
+
+/// The name of a topic of the run.
+#[must_use]
+pub fn topic_name(topic: TopicNo) -> String {
+    format!("{TOPIC_PREFIX}{topic}")
+}
+
+/// The number of a topic of the run.
+#[must_use]
+pub fn topic_number(name: &str) -> Option<TopicNo> {
+    name.strip_prefix(TOPIC_PREFIX)?.parse().ok()
+}
+
+/// Any client.
+#[derive(Clone, Debug)]
+pub enum Client {
+    /// Sends records.
+    Producer(producer::Producer),
+    /// Reads partitions that it was assigned.
+    Consumer(consumer::Consumer),
+    /// Creates, grows and deletes.
+    Admin(admin::Admin),
+}
+
+impl Client {
+    /// Something arrived, or (`None`) the time of [`Client::next_wake`] has come.
+    pub fn happens(&mut self, cx: &mut Cx<'_>, event: Option<ToClient>) {
+        match self {
+            Client::Producer(producer) => producer.happens(cx, event),
+            Client::Consumer(consumer) => consumer.happens(cx, event),
+            Client::Admin(admin) => admin.happens(cx, event),
+        }
+    }
+
+    /// When it wants to be called without an event.
+    #[must_use]
+    pub fn next_wake(&self) -> u64 {
+        match self {
+            Client::Producer(producer) => producer.next_wake(),
+            Client::Consumer(consumer) => consumer.next_wake(),
+            Client::Admin(admin) => admin.next_wake(),
+        }
+    }
+
+    /// The faults are over: it finishes what it began and then rests.
+    pub fn wind_down(&mut self, now: u64) {
+        match self {
+            Client::Producer(producer) => producer.wind_down(now),
+            Client::Consumer(consumer) => consumer.wind_down(now),
+            Client::Admin(admin) => admin.wind_down(now),
+        }
+    }
+
+    /// After [`Client::wind_down`]: has it made the progress that was asked for?
+    #[must_use]
+    pub fn rests(&self, judge: &Judge) -> bool {
+        match self {
+            Client::Producer(producer) => producer.rests(),
+            Client::Consumer(consumer) => consumer.rests(judge),
+            Client::Admin(admin) => admin.rests(),
+        }
+    }
+
+    /// What it is, for sentences.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self {
+            Client::Producer(producer) => producer.name(),
+            Client::Consumer(consumer) => consumer.name(),
+            Client::Admin(admin) => admin.name(),
+        }
+    }
+
+    /// Its process ends without a word and starts anew.
+    pub fn restart(&mut self, cx: &mut Cx<'_>) {
+        match self {
+            Client::Producer(producer) => producer.restart(cx),
+            Client::Consumer(consumer) => consumer.restart(cx),
+            Client::Admin(admin) => admin.restart(cx),
+        }
+    }
+
+    /// What it waits for, for a report of a stall.
+    #[must_use]
+    pub fn waits_for(&self) -> String {
+        match self {
+            Client::Producer(producer) => producer.waits_for(),
+            Client::Consumer(consumer) => consumer.waits_for(),
+            Client::Admin(admin) => admin.waits_for(),
+        }
+    }
+}

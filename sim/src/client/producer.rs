@@ -1,0 +1,633 @@
+//! A producer, plain or idempotent, as the Java client and librdkafka are: batches a partition, requests in flight,
+//! retries in order, a delivery timeout, and (idempotent) sequences with an epoch of its own. KIP-98, KIP-360.
+//!
+//! Owns what it has not settled yet. A batch that it retries keeps its sequence; what times out for good is given up with
+//! everything of its partition that was tried, and the epoch is bumped.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use trialog_core::ids::Uuid;
+use trialog_core::wire::metadata_request::MetadataRequestTopic;
+use trialog_core::wire::produce_request::{PartitionProduceData, TopicProduceData};
+use trialog_core::wire::produce_response::PartitionProduceResponse;
+use trialog_core::wire::{
+    ApiKey, ErrorCode, InitProducerIdRequest, MetadataRequest, ProduceRequest,
+};
+
+use super::records::{self, Outgoing, Writer};
+use super::session::{Happened, Profile, Session};
+use super::{Cx, MILLISECOND, SECOND, topic_name, topic_number};
+use crate::check::{Invariant, RecordId, TopicNo, TopicState, Tp};
+use crate::net::ToClient;
+
+/// What kind of producer.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `acks`: -1, 0 or 1.
+    pub acks: i16,
+    /// `enable.idempotence`; only with acks -1.
+    pub idempotent: bool,
+    /// `max.in.flight.requests.per.connection`.
+    pub max_in_flight: usize,
+    /// Most records of a batch.
+    pub records_max: u64,
+    /// Most bytes of a value.
+    pub value_max: u64,
+    /// Typical nanoseconds between two new batches.
+    pub interval: u64,
+    /// `delivery.timeout.ms`, in nanoseconds.
+    pub delivery_timeout: u64,
+    /// `retry.backoff.ms`, in nanoseconds.
+    pub retry_backoff: u64,
+    /// How far back timestamps reach, in milliseconds.
+    pub disorder_ms: u64,
+    /// Where it sends.
+    pub partitions: Vec<Tp>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Waiting { not_before: u64 },
+    InFlight,
+}
+
+#[derive(Clone, Debug)]
+struct Batch {
+    serial: u64,
+    records: Vec<Outgoing>,
+    born: u64,
+    attempts: u32,
+    state: State,
+    writer: Option<Writer>,
+}
+
+impl Batch {
+    fn ids(&self) -> Vec<RecordId> {
+        self.records.iter().map(|record| record.id).collect()
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+struct Lane {
+    queue: VecDeque<Batch>,
+    epoch: (i64, i16),
+    sequence: i32,
+    /// Nothing was acknowledged since the faults ended.
+    unproven: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Tag {
+    Produce(Vec<(Tp, u64)>),
+    Init,
+    Metadata,
+}
+
+/// A producer.
+#[derive(Clone, Debug)]
+pub struct Producer {
+    settings: Settings,
+    /// Its number for the judge; a restarted process is a new one.
+    number: u32,
+    session: Session<Tag>,
+    id: Option<(i64, i16)>,
+    topics: BTreeMap<TopicNo, Uuid>,
+    lanes: BTreeMap<Tp, Lane>,
+    serial: u64,
+    next_batch: u64,
+    ask_metadata_at: Option<u64>,
+    ask_init_at: u64,
+    asking: bool,
+    stopped: bool,
+}
+
+impl Producer {
+    /// A producer that starts at once.
+    #[must_use]
+    pub fn new(settings: Settings, profile: Profile, number: u32) -> Producer {
+        let lanes = settings
+            .partitions
+            .iter()
+            .map(|tp| (*tp, Lane::default()))
+            .collect();
+        Producer {
+            settings,
+            number,
+            session: Session::new(profile),
+            id: None,
+            topics: BTreeMap::new(),
+            lanes,
+            serial: 0,
+            next_batch: 0,
+            ask_metadata_at: Some(0),
+            ask_init_at: 0,
+            asking: false,
+            stopped: false,
+        }
+    }
+
+    pub(super) fn name(&self) -> String {
+        format!("producer p{}", self.number)
+    }
+
+    pub(super) fn waits_for(&self) -> String {
+        let lanes: Vec<String> = self
+            .lanes
+            .iter()
+            .filter(|(_, lane)| lane.unproven || !lane.queue.is_empty())
+            .map(|(tp, lane)| format!("{tp}: {} batches", lane.queue.len()))
+            .collect();
+        format!(
+            "connected: {}, producer id: {:?}, waits for {}",
+            self.session.is_up(),
+            self.id,
+            lanes.join(", ")
+        )
+    }
+
+    pub(super) fn rests(&self) -> bool {
+        self.stopped
+            && self
+                .lanes
+                .values()
+                .all(|lane| lane.queue.is_empty() && !lane.unproven)
+    }
+
+    /// One more batch for each partition proves that it can be written; then no new ones.
+    pub(super) fn wind_down(&mut self, now: u64) {
+        self.stopped = true;
+        self.next_batch = now;
+        for lane in self.lanes.values_mut() {
+            lane.unproven = true;
+        }
+    }
+
+    pub(super) fn restart(&mut self, cx: &mut Cx<'_>) {
+        for lane in self.lanes.values_mut() {
+            for batch in lane.queue.drain(..) {
+                cx.judge.gave_up(&batch.ids());
+            }
+            *lane = Lane {
+                unproven: lane.unproven,
+                ..Lane::default()
+            };
+        }
+        self.session.restart(cx);
+        self.id = None;
+        self.topics.clear();
+        self.ask_metadata_at = Some(0);
+        self.asking = false;
+        let ordered = self.settings.idempotent || self.settings.max_in_flight == 1;
+        self.number = cx.judge.add_producer(self.settings.idempotent, ordered);
+    }
+
+    pub(super) fn next_wake(&self) -> u64 {
+        let mut wake = self.session.next_wake();
+        if self.lanes.is_empty() {
+            return wake;
+        }
+        wake = wake.min(self.next_batch);
+        if self.session.is_up() && !self.asking {
+            wake = wake.min(self.ask_metadata_at.unwrap_or(u64::MAX));
+            if self.settings.idempotent && self.id.is_none() {
+                wake = wake.min(self.ask_init_at);
+            }
+        }
+        for batch in self.lanes.values().flat_map(|lane| lane.queue.front()) {
+            wake = wake.min(batch.born + self.settings.delivery_timeout);
+            if let State::Waiting { not_before } = batch.state {
+                if self.session.is_up() && not_before > 0 {
+                    wake = wake.min(not_before);
+                }
+            }
+        }
+        wake
+    }
+
+    pub(super) fn happens(&mut self, cx: &mut Cx<'_>, event: Option<ToClient>) {
+        for happened in self.session.happens(cx, event) {
+            match happened {
+                Happened::Up => self.ask_metadata_at = Some(cx.now),
+                Happened::Answer {
+                    tag,
+                    version,
+                    frame,
+                } => self.answered(cx, tag, version, frame),
+                Happened::Lost(tags) => self.lost(cx, tags),
+            }
+        }
+        self.expire(cx);
+        self.make_batches(cx);
+        if self.session.is_up() {
+            self.ask(cx);
+            self.drain(cx);
+        }
+    }
+
+    fn lost(&mut self, cx: &mut Cx<'_>, tags: Vec<Tag>) {
+        self.asking = false;
+        self.ask_metadata_at = Some(cx.now);
+        for tag in tags {
+            match tag {
+                Tag::Produce(batches) => {
+                    for (tp, serial) in batches {
+                        self.again(cx.now, tp, serial);
+                    }
+                }
+                Tag::Init | Tag::Metadata => {}
+            }
+        }
+    }
+
+    fn again(&mut self, now: u64, tp: Tp, serial: u64) {
+        let not_before = now + self.settings.retry_backoff;
+        if let Some(batch) = self.batch(tp, serial) {
+            batch.state = State::Waiting { not_before };
+        }
+    }
+
+    fn batch(&mut self, tp: Tp, serial: u64) -> Option<&mut Batch> {
+        self.lanes
+            .get_mut(&tp)?
+            .queue
+            .iter_mut()
+            .find(|batch| batch.serial == serial)
+    }
+
+    fn take(&mut self, tp: Tp, serial: u64) -> Option<Batch> {
+        let queue = &mut self.lanes.get_mut(&tp)?.queue;
+        let at = queue.iter().position(|batch| batch.serial == serial)?;
+        queue.remove(at)
+    }
+
+    fn expire(&mut self, cx: &mut Cx<'_>) {
+        let late: Vec<Tp> = self
+            .lanes
+            .iter()
+            .filter(|(_, lane)| {
+                lane.queue
+                    .front()
+                    .is_some_and(|batch| batch.born + self.settings.delivery_timeout <= cx.now)
+            })
+            .map(|(tp, _)| *tp)
+            .collect();
+        for tp in late {
+            self.give_up(cx, tp);
+        }
+    }
+
+    /// Nobody will know what became of what was tried in this partition: a new epoch begins for what was not.
+    fn give_up(&mut self, cx: &mut Cx<'_>, tp: Tp) {
+        let limit = cx.now.saturating_sub(self.settings.delivery_timeout);
+        let Some(lane) = self.lanes.get_mut(&tp) else {
+            return;
+        };
+        let (gone, kept): (VecDeque<Batch>, VecDeque<Batch>) = lane
+            .queue
+            .drain(..)
+            .partition(|batch| batch.attempts > 0 || batch.born <= limit);
+        lane.queue = kept;
+        lane.epoch = (-1, -1);
+        let tried = gone.iter().any(|batch| batch.attempts > 0);
+        for batch in gone {
+            cx.judge.gave_up(&batch.ids());
+        }
+        if let Some((id, epoch)) = self.id.filter(|_| tried) {
+            self.id = epoch.checked_add(1).map(|epoch| (id, epoch));
+        }
+    }
+
+    fn make_batches(&mut self, cx: &mut Cx<'_>) {
+        if self.next_batch > cx.now || self.lanes.is_empty() {
+            return;
+        }
+        if self.stopped {
+            self.next_batch = u64::MAX;
+            for tp in self.lanes.keys().copied().collect::<Vec<_>>() {
+                if self.lanes[&tp].unproven {
+                    self.make_batch(cx, tp);
+                }
+            }
+            return;
+        }
+        let spread = cx.below(self.settings.interval, 1);
+        self.next_batch = cx.now + self.settings.interval / 2 + spread;
+        let lanes: Vec<Tp> = self.lanes.keys().copied().collect();
+        let nth = cx.below(lanes.len() as u64, 2) as usize;
+        if self.lanes[&lanes[nth]].queue.len() < 20 {
+            self.make_batch(cx, lanes[nth]);
+        }
+    }
+
+    fn make_batch(&mut self, cx: &mut Cx<'_>, tp: Tp) {
+        let count = 1 + cx.below(self.settings.records_max, 3);
+        let mut records = Vec::new();
+        for _ in 0..count {
+            let back = cx.below(self.settings.disorder_ms + 1, 4);
+            let timestamp = cx.wall_ms - i64::try_from(back).unwrap_or(0);
+            let id = cx.judge.sends(self.number, tp, timestamp);
+            let len = 12 + cx.below(self.settings.value_max, 5) as usize;
+            records.push(Outgoing { id, timestamp, len });
+        }
+        self.serial += 1;
+        let batch = Batch {
+            serial: self.serial,
+            records,
+            born: cx.now,
+            attempts: 0,
+            state: State::Waiting { not_before: 0 },
+            writer: None,
+        };
+        if let Some(lane) = self.lanes.get_mut(&tp) {
+            lane.queue.push_back(batch);
+        }
+    }
+
+    fn ask(&mut self, cx: &mut Cx<'_>) {
+        if self.asking || self.lanes.is_empty() {
+            return;
+        }
+        if self.ask_metadata_at.is_some_and(|at| at <= cx.now) {
+            let topics: std::collections::BTreeSet<TopicNo> =
+                self.lanes.keys().map(|tp| tp.topic).collect();
+            let body = MetadataRequest {
+                topics: Some(
+                    topics
+                        .into_iter()
+                        .map(|topic| MetadataRequestTopic {
+                            name: Some(topic_name(topic).into()),
+                            ..Default::default()
+                        })
+                        .collect(),
+                ),
+                allow_auto_topic_creation: self
+                    .session
+                    .version(ApiKey::Metadata)
+                    .is_some_and(|v| v < 4),
+                ..Default::default()
+            };
+            self.ask_metadata_at = None;
+            self.asking = self.session.request(cx, &body, Tag::Metadata);
+        } else if self.settings.idempotent && self.id.is_none() && self.ask_init_at <= cx.now {
+            let body = InitProducerIdRequest {
+                transaction_timeout_ms: i32::MAX,
+                ..Default::default()
+            };
+            self.asking = self.session.request(cx, &body, Tag::Init);
+        }
+    }
+
+    /// Sends what may be sent: at most one batch a partition in a request.
+    fn drain(&mut self, cx: &mut Cx<'_>) {
+        if self.settings.idempotent && self.id.is_none() {
+            return;
+        }
+        while self.session.in_flight() < self.settings.max_in_flight {
+            let mut chosen: Vec<(Tp, u64)> = Vec::new();
+            for (tp, lane) in &mut self.lanes {
+                if !self.topics.contains_key(&tp.topic) {
+                    continue;
+                }
+                if let Some(serial) = sendable(lane, cx.now, self.settings.idempotent) {
+                    chosen.push((*tp, serial));
+                }
+            }
+            if chosen.is_empty() {
+                return;
+            }
+            // Some clients batch partitions into one request, others send one each.
+            if self.number % 2 == 1 {
+                chosen.truncate(1);
+            }
+            self.send(cx, chosen);
+        }
+    }
+
+    fn send(&mut self, cx: &mut Cx<'_>, chosen: Vec<(Tp, u64)>) {
+        let mut topics: BTreeMap<TopicNo, Vec<PartitionProduceData>> = BTreeMap::new();
+        for (tp, serial) in &chosen {
+            self.stamp(*tp, *serial);
+            let Some(batch) = self.batch(*tp, *serial) else {
+                continue;
+            };
+            batch.attempts += 1;
+            batch.state = State::InFlight;
+            cx.judge.attempts(&batch.ids());
+            let data = PartitionProduceData {
+                index: tp.index,
+                records: Some(records::batch(&batch.records, batch.writer)),
+                ..Default::default()
+            };
+            topics.entry(tp.topic).or_default().push(data);
+        }
+        let body = ProduceRequest {
+            acks: self.settings.acks,
+            timeout_ms: 10_000,
+            topic_data: topics
+                .into_iter()
+                .map(|(topic, partition_data)| TopicProduceData {
+                    name: topic_name(topic).into(),
+                    topic_id: self.topics.get(&topic).copied().unwrap_or_default(),
+                    partition_data,
+                    ..Default::default()
+                })
+                .collect(),
+            ..Default::default()
+        };
+        if self.settings.acks == 0 {
+            self.session.request_without_answer(cx, &body);
+            for (tp, serial) in chosen {
+                if let Some(batch) = self.take(tp, serial) {
+                    cx.judge.gave_up(&batch.ids());
+                    cx.judge.acknowledged();
+                }
+                if let Some(lane) = self.lanes.get_mut(&tp) {
+                    lane.unproven = false;
+                }
+            }
+        } else {
+            self.session.request(cx, &body, Tag::Produce(chosen));
+        }
+    }
+
+    /// Gives a batch its sequence when it is sent for the first time.
+    fn stamp(&mut self, tp: Tp, serial: u64) {
+        let Some(id) = self.id.filter(|_| self.settings.idempotent) else {
+            return;
+        };
+        let Some(lane) = self.lanes.get_mut(&tp) else {
+            return;
+        };
+        let tried = lane.queue.iter().any(|batch| batch.attempts > 0);
+        if lane.epoch != id && !tried {
+            lane.epoch = id;
+            lane.sequence = 0;
+        }
+        let (epoch, sequence) = (lane.epoch, lane.sequence);
+        let Some(batch) = lane.queue.iter_mut().find(|batch| batch.serial == serial) else {
+            return;
+        };
+        if batch.writer.is_none() {
+            batch.writer = Some(Writer {
+                producer_id: epoch.0,
+                epoch: epoch.1,
+                sequence,
+            });
+            lane.sequence += i32::try_from(batch.records.len()).unwrap_or(0);
+        }
+    }
+
+    fn answered(&mut self, cx: &mut Cx<'_>, tag: Tag, version: i16, frame: bytes::Bytes) {
+        match tag {
+            Tag::Produce(batches) => {
+                let Some(answer) = Session::<Tag>::decode::<ProduceRequest>(cx, version, frame)
+                else {
+                    return;
+                };
+                let mut told: BTreeMap<Tp, PartitionProduceResponse> = BTreeMap::new();
+                for topic in answer.responses {
+                    let number = match version < 13 {
+                        true => topic_number(&topic.name),
+                        false => self.numbered(topic.topic_id),
+                    };
+                    for partition in topic.partition_responses {
+                        if let Some(topic) = number {
+                            let index = partition.index;
+                            told.insert(Tp { topic, index }, partition);
+                        }
+                    }
+                }
+                for (tp, serial) in batches {
+                    match told.remove(&tp) {
+                        Some(partition) => self.settle(cx, tp, serial, &partition),
+                        None => cx.judge.violate(
+                            Invariant::Protocol,
+                            format!("the answer to a produce leaves out {tp}"),
+                        ),
+                    }
+                }
+            }
+            Tag::Init => {
+                self.asking = false;
+                let answer = Session::<Tag>::decode::<InitProducerIdRequest>(cx, version, frame);
+                match answer {
+                    Some(answer) if answer.error_code == ErrorCode::NONE => {
+                        cx.judge.producer_id(answer.producer_id);
+                        self.id = Some((answer.producer_id, answer.producer_epoch));
+                    }
+                    Some(_) | None => self.ask_init_at = cx.now + 100 * MILLISECOND,
+                }
+            }
+            Tag::Metadata => {
+                self.asking = false;
+                self.ask_metadata_at = Some(cx.now + 60 * SECOND);
+                if let Some(answer) = Session::<Tag>::decode::<MetadataRequest>(cx, version, frame)
+                {
+                    let mut missing = false;
+                    for topic in answer.topics {
+                        let number = topic.name.as_deref().and_then(topic_number);
+                        match number.filter(|_| topic.error_code == ErrorCode::NONE) {
+                            Some(number) => {
+                                self.topics.insert(number, topic.topic_id);
+                            }
+                            None => missing = true,
+                        }
+                    }
+                    if missing {
+                        self.drop_deleted(cx);
+                        self.ask_metadata_at = Some(cx.now + 200 * MILLISECOND);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Topics that somebody deleted are not written any more.
+    fn drop_deleted(&mut self, cx: &mut Cx<'_>) {
+        let gone: Vec<Tp> = self
+            .lanes
+            .keys()
+            .filter(|tp| {
+                matches!(
+                    cx.judge.topic(tp.topic),
+                    Some(TopicState::Deleting | TopicState::Gone)
+                )
+            })
+            .copied()
+            .collect();
+        for tp in gone {
+            if let Some(lane) = self.lanes.remove(&tp) {
+                for batch in lane.queue {
+                    cx.judge.gave_up(&batch.ids());
+                }
+            }
+        }
+    }
+
+    fn numbered(&self, id: Uuid) -> Option<TopicNo> {
+        let found = self.topics.iter().find(|(_, known)| **known == id);
+        found.map(|(topic, _)| *topic)
+    }
+
+    fn settle(&mut self, cx: &mut Cx<'_>, tp: Tp, serial: u64, told: &PartitionProduceResponse) {
+        let error = told.error_code;
+        let first = self
+            .lanes
+            .get(&tp)
+            .and_then(|lane| lane.queue.front())
+            .is_some_and(|batch| batch.serial == serial);
+        if error == ErrorCode::NONE || error == ErrorCode::DUPLICATE_SEQUENCE_NUMBER {
+            if let Some(batch) = self.take(tp, serial) {
+                let base = (told.base_offset >= 0).then_some(told.base_offset);
+                cx.judge.acked(&batch.ids(), tp, base, self.settings.acks);
+            }
+            if let Some(lane) = self.lanes.get_mut(&tp) {
+                lane.unproven = false;
+            }
+        } else if error == ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER
+            || error == ErrorCode::UNKNOWN_PRODUCER_ID
+            || error == ErrorCode::INVALID_PRODUCER_EPOCH
+        {
+            if first && self.batch(tp, serial).is_some() {
+                let writer = self.batch(tp, serial).and_then(|batch| batch.writer);
+                cx.judge.violate(
+                    Invariant::Order,
+                    format!(
+                        "{} sent {tp} all it owed in order, and {writer:?} was answered by {error}",
+                        self.name()
+                    ),
+                );
+            }
+            self.again(cx.now, tp, serial);
+        } else if error.is_retriable() {
+            if error != ErrorCode::REQUEST_TIMED_OUT {
+                self.ask_metadata_at = Some(cx.now + self.settings.retry_backoff);
+            }
+            self.again(cx.now, tp, serial);
+        } else {
+            if let Some(batch) = self.take(tp, serial) {
+                cx.judge.refused(&batch.ids());
+            }
+            self.give_up(cx, tp);
+        }
+    }
+}
+
+/// The batch of a lane that may be sent now. An idempotent producer sends nothing new while it repeats something.
+fn sendable(lane: &Lane, now: u64, idempotent: bool) -> Option<u64> {
+    let repeats = lane
+        .queue
+        .iter()
+        .any(|batch| batch.state == State::InFlight && batch.attempts > 1);
+    let (at, batch) = lane
+        .queue
+        .iter()
+        .enumerate()
+        .find(|(_, batch)| batch.state != State::InFlight)?;
+    let due = match batch.state {
+        State::Waiting { not_before } => not_before <= now,
+        State::InFlight => false,
+    };
+    let in_turn = !idempotent || ((!repeats || batch.attempts > 0) && at < 5);
+    (due && in_turn).then_some(batch.serial)
+}
