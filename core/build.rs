@@ -6,12 +6,19 @@
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
+/// Appends formatted lines to a `String`; writing to one cannot fail.
+macro_rules! line {
+    ($out:expr, $($format:tt)*) => { writeln!($out, $($format)*).expect("a string grows") };
+}
+
 #[path = "build/emit.rs"]
 mod emit;
 #[path = "build/model.rs"]
 mod model;
 #[path = "build/parse.rs"]
 mod parse;
+#[path = "build/tables.rs"]
+mod tables;
 
 fn main() {
     let schema =
@@ -32,9 +39,9 @@ fn main() {
 
     let out = PathBuf::from(env::var("OUT_DIR").expect("cargo sets it"));
     write(&out.join("messages.rs"), &emit::messages(&messages));
-    write(&out.join("apis.rs"), &emit::apis(&messages));
-    write(&out.join("errors.rs"), &emit::errors(&errors));
-    write(&out.join("records.rs"), &emit::record_families(&messages));
+    write(&out.join("apis.rs"), &tables::apis(&messages));
+    write(&out.join("errors.rs"), &tables::errors(&errors));
+    write(&out.join("records.rs"), &tables::record_families(&messages));
 }
 
 fn sorted_files(directory: &Path) -> Vec<PathBuf> {

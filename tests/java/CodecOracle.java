@@ -22,7 +22,11 @@ import java.util.TreeMap;
 import java.util.TreeSet;
 import java.util.jar.JarEntry;
 import java.util.jar.JarFile;
+import org.apache.kafka.common.errors.RetriableException;
+import org.apache.kafka.common.message.ApiMessageType;
+import org.apache.kafka.common.protocol.ApiKeys;
 import org.apache.kafka.common.protocol.ByteBufferAccessor;
+import org.apache.kafka.common.protocol.Errors;
 import org.apache.kafka.common.protocol.Message;
 import org.apache.kafka.common.protocol.ObjectSerializationCache;
 import org.apache.kafka.common.protocol.types.ArrayOf;
@@ -37,7 +41,7 @@ import org.apache.kafka.common.protocol.types.Type;
 /**
  * Kafka's own message classes as an oracle for another codec, over stdin and stdout.
  *
- * For every class that has a JSON converter and every version of it: describes the schema, then makes random messages by
+ * First tells the tables of APIs and error codes. Then, for every class that has a JSON converter and every version of it: describes the schema, then makes random messages by
  * walking the schema, reads them with the class, writes them (that is what the other side gets), reads what the other side
  * wrote back, and compares bytes and JSON. Each message is also asked for in another version, which either works on both
  * sides, with the same bytes, or on none.
@@ -45,7 +49,7 @@ import org.apache.kafka.common.protocol.types.Type;
  * Arguments: the directory of the jars, a seed, how many messages for each class and version.
  */
 public final class CodecOracle {
-    private static final int END = 0, SCHEMA = 1, DEFAULT = 2, CASE = 3;
+    private static final int END = 0, SCHEMA = 1, DEFAULT = 2, CASE = 3, TABLES = 4;
 
     private static DataInputStream in;
     private static DataOutputStream out;
@@ -61,6 +65,7 @@ public final class CodecOracle {
         in = new DataInputStream(new BufferedInputStream(System.in, 1 << 16));
         long seed = Long.parseLong(args[1]);
         int rounds = Integer.parseInt(args[2]);
+        tables();
         List<String> classes = messageClasses(new File(args[0]));
         int versions = 0;
         for (String name : classes) {
@@ -89,6 +94,33 @@ public final class CodecOracle {
         out.writeLong(failures);
         text(report.toString());
         out.flush();
+    }
+
+    /** The APIs and error codes, a line each. */
+    private static void tables() throws IOException {
+        StringBuilder tables = new StringBuilder();
+        for (ApiKeys api : ApiKeys.values()) {
+            short min = api.messageType.lowestSupportedVersion();
+            short max = api.messageType.highestSupportedVersion(true);
+            if (max < min) {
+                continue; // removed, like LeaderAndIsr
+            }
+            tables.append(api.id).append(' ').append(api.name).append(' ').append(min).append(' ').append(max)
+                .append(" stable ").append(api.messageType.highestSupportedVersion(false))
+                .append(api.clusterAction ? " cluster" : "")
+                .append(api.inScope(ApiMessageType.ListenerType.BROKER) ? " broker" : "")
+                .append(api.inScope(ApiMessageType.ListenerType.CONTROLLER) ? " controller" : "");
+            for (short version = min; version <= max; version++) {
+                tables.append(' ').append(api.requestHeaderVersion(version)).append('/').append(api.responseHeaderVersion(version));
+            }
+            tables.append('\n');
+        }
+        for (Errors error : Errors.values()) {
+            boolean retriable = error.exception() instanceof RetriableException;
+            tables.append(error.code()).append(' ').append(error.name()).append(retriable ? " retriable" : "").append('\n');
+        }
+        out.writeByte(TABLES);
+        text(tables.toString());
     }
 
     /** Every class with a JSON converter in Kafka's jars, by name. */

@@ -9,6 +9,8 @@ use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::process::{Command, Stdio};
 
 use bytes::Bytes;
+use trialog_core::wire::header::{request_header_version, response_header_version};
+use trialog_core::wire::{ApiKey, ErrorCode};
 use trialog_tests::codec::model::{Field, Message, Type};
 use trialog_tests::codec::{self, AnyMessage, Codec};
 
@@ -16,6 +18,7 @@ const END: u8 = 0;
 const SCHEMA: u8 = 1;
 const DEFAULT: u8 = 2;
 const CASE: u8 = 3;
+const TABLES: u8 = 4;
 
 fn scale() -> (u64, u32) {
     if std::env::var("TRIALOG_TESTS").is_ok_and(|tests| tests == "all") {
@@ -69,6 +72,16 @@ fn kafkas_classes_read_what_we_write_and_we_what_they_write() {
         let kind = number::<1>(&mut from)[0];
         if kind == END {
             break;
+        }
+        if kind == TABLES {
+            let (ours, theirs) = (tables(), text(&mut from));
+            let differs = ours
+                .lines()
+                .zip(theirs.lines())
+                .find(|(ours, theirs)| ours != theirs);
+            assert_eq!(differs, None, "ours and Kafka's");
+            assert_eq!(ours.lines().count(), theirs.lines().count());
+            continue;
         }
         let class = text(&mut from);
         let version = i16::from_be_bytes(number(&mut from));
@@ -124,6 +137,42 @@ fn kafkas_classes_read_what_we_write_and_we_what_they_write() {
     }
     assert_eq!(types.len(), usize::try_from(classes).expect("a count"));
     assert_eq!(cases, i64::from(versions) * i64::from(rounds));
+}
+
+/// Our APIs and error codes in the words of the oracle.
+fn tables() -> String {
+    let mut to = String::new();
+    for api in ApiKey::ALL {
+        let (versions, stable) = (api.versions(), api.latest_stable_version());
+        let (min, max) = versions.clone().into_inner();
+        to += &format!("{} {} {min} {max} stable {stable}", api.code(), api.name());
+        to += if api.is_cluster_action() {
+            " cluster"
+        } else {
+            ""
+        };
+        to += if api.on_broker() { " broker" } else { "" };
+        to += if api.on_controller() {
+            " controller"
+        } else {
+            ""
+        };
+        for version in versions {
+            let request = request_header_version(*api, version);
+            to += &format!(" {request}/{}", response_header_version(*api, version));
+        }
+        to.push('\n');
+    }
+    for error in (-1..i16::MAX).map(ErrorCode) {
+        let Some(name) = error.name() else { continue };
+        let retriable = if error.is_retriable() {
+            " retriable"
+        } else {
+            ""
+        };
+        to += &format!("{} {name}{retriable}\n", error.0);
+    }
+    to
 }
 
 fn written(message: &dyn AnyMessage, version: i16) -> Option<Bytes> {

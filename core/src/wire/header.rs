@@ -42,7 +42,7 @@ impl RequestHeader {
         let version = reader.int16("RequestHeader.request_api_version")?;
         let correlation_id = reader.int32("RequestHeader.correlation_id")?;
         let client_id = reader.nullable_string(false, true, "RequestHeader.client_id")?;
-        if api.is_flexible(version) {
+        if request_header_version(api, version) >= 2 {
             reader.unknown_tagged_fields("RequestHeader")?;
         }
         Ok(RequestHeader {
@@ -70,12 +70,28 @@ impl RequestHeader {
             self.client_id.as_ref().map(Str::as_bytes),
             "RequestHeader.client_id",
         )?;
-        no_tags(writer, self.api.is_flexible(self.version), "RequestHeader")
+        no_tags(
+            writer,
+            request_header_version(self.api, self.version) >= 2,
+            "RequestHeader",
+        )
     }
 }
 
-fn response_header_is_flexible(api: ApiKey, version: i16) -> bool {
-    api != ApiKey::ApiVersions && api.is_flexible(version)
+/// The version of the header before a request: 2 if the body is flexible, else 1.
+#[must_use]
+pub const fn request_header_version(api: ApiKey, version: i16) -> i16 {
+    if api.is_flexible(version) { 2 } else { 1 }
+}
+
+/// The version of the header before a response: 1 if the body is flexible, else 0; always 0 before ApiVersions.
+#[must_use]
+pub const fn response_header_version(api: ApiKey, version: i16) -> i16 {
+    match api {
+        ApiKey::ApiVersions => 0,
+        _ if api.is_flexible(version) => 1,
+        _ => 0,
+    }
 }
 
 fn no_tags(writer: &mut Writer, flexible: bool, name: &'static str) -> Result<(), EncodeError> {
@@ -119,7 +135,7 @@ pub fn response_frame<M: Message>(
     writer.int32(correlation_id);
     no_tags(
         &mut writer,
-        response_header_is_flexible(api, version),
+        response_header_version(api, version) >= 1,
         "ResponseHeader",
     )?;
     body.encode(&mut writer, version)?;
@@ -157,7 +173,7 @@ pub fn decode_response<R: Request>(
 ) -> Result<(i32, R::Response), DecodeError> {
     let mut reader = Reader::new(frame);
     let correlation_id = reader.int32("ResponseHeader.correlation_id")?;
-    if response_header_is_flexible(R::API, version) {
+    if response_header_version(R::API, version) >= 1 {
         reader.unknown_tagged_fields("ResponseHeader")?;
     }
     Ok((correlation_id, R::Response::decode(&mut reader, version)?))

@@ -525,8 +525,8 @@ impl Reader {
             let outer_end = self.end;
             self.end = self.at + size;
             if !known(self, tag)? {
-                // The first one brings a list with room for more.
-                let list = if unknown.is_empty() { 4 } else { 0 };
+                // The first one brings the list itself.
+                let list = usize::from(unknown.is_empty());
                 self.charge(1 + list, size_of::<(u32, Bytes)>(), name)?;
                 unknown.push(tag, self.slice(size, name)?);
             }
@@ -536,5 +536,160 @@ impl Reader {
             self.end = outer_end;
         }
         Ok(unknown)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn reader(bytes: &[u8]) -> Reader {
+        Reader::new(Bytes::copy_from_slice(bytes))
+    }
+
+    fn uvarint(bytes: &[u8]) -> Result<u32, DecodeErrorKind> {
+        reader(bytes).uvarint("x").map_err(|error| error.kind)
+    }
+
+    #[test]
+    fn varints_end_in_time_and_fit() {
+        assert_eq!(uvarint(&[0]), Ok(0));
+        assert_eq!(uvarint(&[0x7f]), Ok(127));
+        assert_eq!(uvarint(&[0x80, 0x01]), Ok(128));
+        assert_eq!(uvarint(&[0xff, 0xff, 0xff, 0xff, 0x0f]), Ok(u32::MAX));
+        assert_eq!(
+            uvarint(&[0xff, 0xff, 0xff, 0xff, 0x1f]),
+            Err(DecodeErrorKind::Varint)
+        );
+        assert_eq!(
+            uvarint(&[0x80, 0x80, 0x80, 0x80, 0x80, 0]),
+            Err(DecodeErrorKind::Varint)
+        );
+        assert_eq!(uvarint(&[0x80, 0x80]), Err(DecodeErrorKind::Truncated));
+        assert_eq!(uvarint(&[]), Err(DecodeErrorKind::Truncated));
+    }
+
+    #[test]
+    fn errors_say_what_and_where() {
+        let mut reader = reader(&[0, 0, 0, 1, 0, 2, b'a']);
+        assert_eq!(reader.int32("Foo.number"), Ok(1));
+        let error = reader.string(false, "Foo.text").unwrap_err();
+        assert_eq!(
+            error,
+            DecodeError {
+                kind: DecodeErrorKind::TooLong,
+                field: "Foo.text",
+                position: 6
+            }
+        );
+        assert_eq!(
+            error.to_string(),
+            "Foo.text at byte 6: a count or length is more than the bytes left can hold"
+        );
+    }
+
+    #[test]
+    fn null_is_what_kafka_takes_for_it() {
+        assert_eq!(
+            reader(&[0xff, 0xff]).nullable_string(false, true, "x"),
+            Ok(None)
+        );
+        assert_eq!(
+            reader(&[0x80, 0]).nullable_string(false, true, "x"),
+            Ok(None),
+            "any negative length"
+        );
+        assert_eq!(reader(&[0]).nullable_string(true, true, "x"), Ok(None));
+        assert_eq!(
+            reader(&[0])
+                .nullable_string(true, false, "x")
+                .unwrap_err()
+                .kind,
+            DecodeErrorKind::Null
+        );
+        assert_eq!(
+            reader(&[0]).string(true, "x").unwrap_err().kind,
+            DecodeErrorKind::Null
+        );
+        assert_eq!(reader(&[1]).string(true, "x"), Ok(Str::EMPTY));
+        assert_eq!(
+            reader(&[0xfe]).nullable_struct(true, "x", |r| r.int8("y")),
+            Ok(None)
+        );
+        assert_eq!(
+            reader(&[0, 7]).nullable_struct(true, "x", |r| r.int8("y")),
+            Ok(Some(7))
+        );
+    }
+
+    #[test]
+    fn strings_are_short_and_utf8() {
+        let long = [&[0x81, 0x80, 0x02][..], &[b'a'; 0x8000]].concat();
+        assert_eq!(
+            reader(&long).string(true, "x").unwrap_err().kind,
+            DecodeErrorKind::TooLong
+        );
+        assert_eq!(
+            reader(&[2, 0xff]).string(true, "x").unwrap_err().kind,
+            DecodeErrorKind::Utf8
+        );
+    }
+
+    #[test]
+    fn counts_are_checked_against_what_the_elements_take() {
+        let bytes = [0, 0, 0, 3, 1, 2, 3, 4, 5];
+        let read = |element_min| reader(&bytes).array(false, element_min, "x", |r| r.int8("y"));
+        assert_eq!(read(1), Ok(vec![1, 2, 3]));
+        assert_eq!(read(2).unwrap_err().kind, DecodeErrorKind::TooLong);
+    }
+
+    #[test]
+    fn all_arrays_of_a_frame_share_one_allowance() {
+        let count = ARRAY_BYTES_BASE / 2;
+        let array = [&(count as u32).to_be_bytes()[..], &vec![0; count]].concat();
+        let mut reader = reader(&[&array[..], &array].concat());
+        let mut large = || reader.array(false, 1, "x", |r| r.int8("y").map(|_| [0_u8; 18]));
+        assert!(large().is_ok());
+        assert_eq!(large().unwrap_err().kind, DecodeErrorKind::TooMuchMemory);
+    }
+
+    #[test]
+    fn tags_ascend_and_their_values_fill_their_sizes() {
+        let read = |bytes: &[u8]| {
+            let mut seven = None;
+            let unknown = reader(bytes).tagged_fields("x", |r, tag| match tag {
+                7 => r
+                    .int8("seven")
+                    .map(|value| seven = Some(value))
+                    .map(|()| true),
+                _ => Ok(false),
+            });
+            (seven, unknown.map_err(|error| error.kind))
+        };
+        let unknown = TaggedFields::from_iter([(1, Bytes::from_static(b"ab")), (9, Bytes::new())]);
+        assert_eq!(
+            read(&[3, 1, 2, b'a', b'b', 7, 1, 5, 9, 0]),
+            (Some(5), Ok(unknown))
+        );
+        for wrong in [&[2, 9, 0, 1, 0][..], &[2, 1, 0, 1, 0], &[1, 7, 2, 5, 5]] {
+            assert_eq!(read(wrong).1, Err(DecodeErrorKind::Tag), "{wrong:?}");
+        }
+        assert_eq!(
+            read(&[1, 7, 0]).1,
+            Err(DecodeErrorKind::Truncated),
+            "the value may not reach beyond its size"
+        );
+        assert_eq!(read(&[1, 1, 9]).1, Err(DecodeErrorKind::TooLong));
+        assert_eq!(read(&[100, 1, 0]).1, Err(DecodeErrorKind::TooLong));
+    }
+
+    proptest! {
+        #[test]
+        fn varints_come_back(value in any::<u32>()) {
+            let mut writer = crate::wire::Writer::new();
+            writer.uvarint(value);
+            prop_assert_eq!(uvarint(&writer.into_bytes()), Ok(value));
+        }
     }
 }

@@ -35,7 +35,11 @@ impl TaggedFields {
 
     /// Adds a field. Tags must ascend; encoding rejects a list where they do not.
     pub fn push(&mut self, tag: u32, value: Bytes) {
-        self.0.get_or_insert_default().push((tag, value));
+        // Most structs that have any have one.
+        let list = self
+            .0
+            .get_or_insert_with(|| Box::new(Vec::with_capacity(1)));
+        list.push((tag, value));
     }
 
     /// Tag and value of each.

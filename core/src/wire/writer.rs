@@ -570,3 +570,101 @@ fn uvarint_bytes(mut value: u32) -> ([u8; 5], usize) {
         len += 1;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::reader::Reader;
+
+    #[test]
+    fn large_payloads_are_shared_in_their_place() {
+        let large = Bytes::from(vec![7; SHARED_BYTES_MIN]);
+        let small = Bytes::from(vec![8; SHARED_BYTES_MIN - 1]);
+        let mut writer = Writer::new();
+        writer.int8(1);
+        writer.bytes(true, &large, "x").unwrap();
+        writer.bytes(true, &small, "x").unwrap();
+        writer.payload(&large);
+        writer.int8(2);
+        let len = writer.len();
+        let parts = writer.into_parts();
+        assert_eq!(parts.len(), len);
+        let shared: Vec<usize> = (0..parts.slices().len())
+            .filter(|nth| parts.slices()[*nth].as_ptr() == large.as_ptr())
+            .collect();
+        assert_eq!((shared, parts.slices().len()), (vec![1, 3], 5));
+        let mut reader = Reader::new(parts.to_bytes());
+        assert_eq!(reader.int8("x"), Ok(1));
+        assert_eq!(reader.bytes(true, "x"), Ok(large.clone()));
+        assert_eq!(reader.bytes(true, "x"), Ok(small));
+        assert_eq!(reader.slice(large.len(), "x"), Ok(large));
+        assert_eq!(reader.int8("x"), Ok(2));
+        reader.finish("x").unwrap();
+    }
+
+    /// Counts and sizes of more than one byte move what was written after their place, shared payloads too.
+    #[test]
+    fn tagged_fields_of_any_size_and_number_come_back() {
+        for (count, size) in [(0, 0), (1, 100), (2, 127), (2, 128), (200, 3), (3, 20_000)] {
+            let value = Bytes::from(vec![9; size]);
+            let unknown: TaggedFields =
+                (0..count).map(|nth| (2 * nth + 1, value.clone())).collect();
+            let mut writer = Writer::new();
+            let mut tags = writer.tags(&unknown, "x");
+            for known in [0, 4, 1000] {
+                tags.put(&mut writer, known, |writer| writer.bytes(true, &value, "y"))
+                    .unwrap();
+            }
+            tags.finish(&mut writer).unwrap();
+            writer.int8(5);
+
+            let mut reader = Reader::new(writer.into_bytes());
+            let mut known = Vec::new();
+            let read = reader.tagged_fields("x", |reader, tag| {
+                let ours = [0, 4, 1000].contains(&tag);
+                if ours {
+                    known.push((tag, reader.bytes(true, "y")?));
+                }
+                Ok(ours)
+            });
+            assert_eq!(read, Ok(unknown), "{count} of {size}");
+            assert_eq!(known, [0, 4, 1000].map(|tag| (tag, value.clone())));
+            assert_eq!(reader.int8("x"), Ok(5));
+        }
+    }
+
+    #[test]
+    fn tags_that_do_not_ascend_are_refused() {
+        for (unknown, known) in [(vec![2, 1], 9), (vec![1, 1], 9), (vec![3], 3)] {
+            let unknown: TaggedFields =
+                unknown.into_iter().map(|tag| (tag, Bytes::new())).collect();
+            let mut writer = Writer::new();
+            let mut tags = writer.tags(&unknown, "x");
+            let result = tags
+                .put(&mut writer, known, |_| Ok(()))
+                .and_then(|()| tags.finish(&mut writer));
+            assert_eq!(
+                result.map_err(|error| error.kind),
+                Err(EncodeErrorKind::Tag)
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_too_long_or_null_is_refused() {
+        let mut writer = Writer::new();
+        let long = vec![b'a'; STRING_BYTES_MAX + 1];
+        assert_eq!(
+            writer.string(true, &long, "x").unwrap_err().kind,
+            EncodeErrorKind::TooLong
+        );
+        assert!(writer.string(false, &long[1..], "x").is_ok());
+        let error = writer
+            .nullable_string(true, false, None, "Foo.text")
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "Foo.text must not be null in this version"
+        );
+    }
+}
