@@ -25,9 +25,11 @@ import java.util.jar.JarFile;
 import org.apache.kafka.common.errors.RetriableException;
 import org.apache.kafka.common.message.ApiMessageType;
 import org.apache.kafka.common.protocol.ApiKeys;
+import org.apache.kafka.common.protocol.ApiMessage;
 import org.apache.kafka.common.protocol.ByteBufferAccessor;
 import org.apache.kafka.common.protocol.Errors;
 import org.apache.kafka.common.protocol.Message;
+import org.apache.kafka.common.protocol.MessageUtil;
 import org.apache.kafka.common.protocol.ObjectSerializationCache;
 import org.apache.kafka.common.protocol.types.ArrayOf;
 import org.apache.kafka.common.protocol.types.BoundField;
@@ -37,6 +39,8 @@ import org.apache.kafka.common.protocol.types.NullableSchema;
 import org.apache.kafka.common.protocol.types.Schema;
 import org.apache.kafka.common.protocol.types.TaggedFields;
 import org.apache.kafka.common.protocol.types.Type;
+import org.apache.kafka.server.common.ApiMessageAndVersion;
+import org.apache.kafka.server.common.serialization.AbstractApiMessageSerde;
 
 /**
  * Kafka's own message classes as an oracle for another codec, over stdin and stdout.
@@ -44,12 +48,12 @@ import org.apache.kafka.common.protocol.types.Type;
  * First tells the tables of APIs and error codes. Then, for every class that has a JSON converter and every version of it: describes the schema, then makes random messages by
  * walking the schema, reads them with the class, writes them (that is what the other side gets), reads what the other side
  * wrote back, and compares bytes and JSON. Each message is also asked for in another version, which either works on both
- * sides, with the same bytes, or on none.
+ * sides, with the same bytes, or on none. Records go over once more as their topic has them.
  *
  * Arguments: the directory of the jars, a seed, how many messages for each class and version.
  */
 public final class CodecOracle {
-    private static final int END = 0, SCHEMA = 1, DEFAULT = 2, CASE = 3, TABLES = 4;
+    private static final int END = 0, SCHEMA = 1, DEFAULT = 2, CASE = 3, TABLES = 4, FRAMED = 5;
 
     private static DataInputStream in;
     private static DataOutputStream out;
@@ -209,6 +213,38 @@ public final class CodecOracle {
             }
         }
         compare(type, version, "version " + other, inOther, answer());
+        byte[] framed = framed((ApiMessage) message, version);
+        if (framed != null) {
+            head(FRAMED, type, version);
+            bytes(framed);
+            out.flush();
+            compare(type, version, "as a record of its topic", framed, answer());
+        }
+    }
+
+    /** A record as its topic has it, with what stands before it in key or value; null for what is no record. */
+    private static byte[] framed(ApiMessage message, short version) {
+        String where = message.getClass().getName();
+        if (where.contains(".common.metadata.") || where.contains(".log.remote.") && where.endsWith("Record")) {
+            AbstractApiMessageSerde serde = new AbstractApiMessageSerde() {
+                @Override
+                public ApiMessage apiMessageFor(short apiKey) {
+                    throw new UnsupportedOperationException();
+                }
+            };
+            ApiMessageAndVersion record = new ApiMessageAndVersion(message, version);
+            ObjectSerializationCache cache = new ObjectSerializationCache();
+            ByteBuffer buffer = ByteBuffer.allocate(serde.recordSize(record, cache));
+            serde.write(record, cache, new ByteBufferAccessor(buffer));
+            return buffer.array();
+        }
+        if (where.contains(".coordinator.") && where.endsWith("Key")) {
+            return MessageUtil.toCoordinatorTypePrefixedBytes(message);
+        }
+        if (where.contains(".coordinator.") && where.endsWith("Value")) {
+            return MessageUtil.toVersionPrefixedBytes(version, message);
+        }
+        return null;
     }
 
     private static Message read(Class<?> type, byte[] bytes, short version) throws Exception {
