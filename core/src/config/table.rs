@@ -1,6 +1,6 @@
 //! Kafka's properties as a table: name, type, default, what is allowed, and how a text becomes a value.
 //!
-//! The rows are text (`broker.txt`, `topic.txt`), parsed once. Knows nothing of which value a node was given.
+//! The rows are text (`broker.txt`, `topic.txt`, …), parsed once. Knows nothing of which value a node was given.
 
 use std::fmt;
 use std::sync::LazyLock;
@@ -169,6 +169,11 @@ impl ConfigError {
 pub static BROKER: LazyLock<Vec<Property>> = LazyLock::new(|| rows(include_str!("broker.txt")));
 /// Every topic property, by name.
 pub static TOPIC: LazyLock<Vec<Property>> = LazyLock::new(|| rows(include_str!("topic.txt")));
+/// Every group property, by name.
+pub static GROUP: LazyLock<Vec<Property>> = LazyLock::new(|| rows(include_str!("group.txt")));
+/// Every property of client-metrics subscriptions, by name.
+pub static CLIENT_METRICS: LazyLock<Vec<Property>> =
+    LazyLock::new(|| rows(include_str!("client-metrics.txt")));
 
 /// The place of `name` in a table.
 #[must_use]
@@ -494,7 +499,13 @@ mod tests {
     #[test]
     fn every_row_is_read_and_every_default_is_allowed() {
         assert_eq!((BROKER.len(), TOPIC.len()), (360, 34));
-        for row in BROKER.iter().chain(TOPIC.iter()) {
+        assert_eq!((GROUP.len(), CLIENT_METRICS.len()), (17, 3));
+        for row in BROKER
+            .iter()
+            .chain(TOPIC.iter())
+            .chain(GROUP.iter())
+            .chain(CLIENT_METRICS.iter())
+        {
             if let Some(value) = row.default().and_then(Value::text) {
                 assert_eq!(
                     row.parse(&value).as_ref().ok(),
@@ -504,7 +515,7 @@ mod tests {
                 );
             }
         }
-        for row in TOPIC.iter() {
+        for row in TOPIC.iter().chain(GROUP.iter()) {
             for fallback in &row.fallbacks {
                 assert!(
                     position(&BROKER, fallback.name).is_some(),

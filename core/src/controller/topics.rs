@@ -367,6 +367,7 @@ impl Controller {
         CreatableTopicResult {
             name: topic.name.clone(),
             topic_id: new.id,
+            error_message: None,
             num_partitions: i32::try_from(new.partitions).unwrap_or(i32::MAX),
             replication_factor: i16::try_from(new.factor).unwrap_or(i16::MAX),
             configs: Some(if version >= CONFIGS_FROM {

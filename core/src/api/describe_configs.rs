@@ -1,0 +1,615 @@
+//! DescribeConfigs: every property of a topic, broker, group or client-metrics subscription, its value and where that comes from.
+//!
+//! Reads the configuration and the committed image; changes nothing. Passwords are never shown. There are no loggers to describe,
+//! and no documentation is carried along (it is null).
+
+use std::collections::BTreeMap;
+
+use crate::config::log::{Source, inherited};
+use crate::config::table::{self, Kind, Property, Update};
+use crate::config::{Config, Value};
+use crate::controller::check_topic_name;
+use crate::metadata::{Image, Resource};
+use crate::wire::describe_configs_request::DescribeConfigsResource;
+use crate::wire::describe_configs_response::{
+    DescribeConfigsResourceResult, DescribeConfigsResult, DescribeConfigsSynonym,
+};
+use crate::wire::{DescribeConfigsRequest, DescribeConfigsResponse, ErrorCode, Str};
+
+/// What Kafka says of `INVALID_REQUEST` when it says nothing else.
+const INVALID_REQUEST_TEXT: &str = "This most likely occurs because of a request being malformed by the client library or the message was sent to an incompatible broker. See the broker logs for more details.";
+
+/// `source` of a client-metrics subscription's own value, by Kafka's numbers; of a group's, 8.
+const CLIENT_METRICS_SOURCE: i8 = 7;
+const GROUP_SOURCE: i8 = 8;
+
+/// Properties that a broker takes as one, in the order in which they count.
+const SYNONYMS: [&[&str]; 4] = [
+    &["log.roll.ms", "log.roll.hours"],
+    &["log.roll.jitter.ms", "log.roll.jitter.hours"],
+    &[
+        "log.retention.ms",
+        "log.retention.minutes",
+        "log.retention.hours",
+    ],
+    &["log.flush.interval.ms", "log.flush.scheduler.interval.ms"],
+];
+
+type Properties = BTreeMap<String, String>;
+
+/// Answers a request.
+#[must_use]
+pub fn handle(
+    request: &DescribeConfigsRequest,
+    config: &Config,
+    image: &Image,
+) -> DescribeConfigsResponse {
+    let known = [
+        Resource::TOPIC,
+        Resource::BROKER,
+        Resource::BROKER_LOGGER,
+        Resource::CLIENT_METRICS,
+        Resource::GROUP,
+    ];
+    let refused = request
+        .resources
+        .iter()
+        .any(|resource| !known.contains(&resource.resource_type));
+    let describe = Describe::new(request, config, image);
+    let results = request.resources.iter().map(|resource| {
+        let outcome = if refused {
+            Err((ErrorCode::INVALID_REQUEST, INVALID_REQUEST_TEXT.to_owned()))
+        } else {
+            describe.resource(resource)
+        };
+        let (error_code, message, configs) = match outcome {
+            Ok(configs) => (ErrorCode::NONE, String::new(), configs),
+            Err((code, message)) => (code, message, Vec::new()),
+        };
+        DescribeConfigsResult {
+            error_code,
+            error_message: Some(Str::from(message)),
+            resource_type: resource.resource_type,
+            resource_name: resource.resource_name.clone(),
+            configs,
+            ..Default::default()
+        }
+    });
+    DescribeConfigsResponse {
+        results: results.collect(),
+        ..Default::default()
+    }
+}
+
+type Outcome = Result<Vec<DescribeConfigsResourceResult>, (ErrorCode, String)>;
+
+struct Describe<'a> {
+    image: &'a Image,
+    node_id: i32,
+    /// `server.properties`.
+    file: &'a Config,
+    /// The same with dynamic properties over it.
+    effective: Config,
+    own: &'a Properties,
+    cluster: &'a Properties,
+    include_synonyms: bool,
+}
+
+/// A value at one of the levels that decide a property.
+struct Level {
+    name: String,
+    value: Option<String>,
+    source: i8,
+}
+
+impl<'a> Describe<'a> {
+    fn new(request: &DescribeConfigsRequest, config: &'a Config, image: &'a Image) -> Describe<'a> {
+        let own = image.config(&Resource::broker(config.node_id()));
+        let cluster = image.config(&Resource::all_brokers());
+        Describe {
+            image,
+            node_id: config.node_id(),
+            file: config,
+            effective: config.overlaid(&[cluster, own]),
+            own,
+            cluster,
+            include_synonyms: request.include_synonyms,
+        }
+    }
+
+    fn resource(&self, resource: &DescribeConfigsResource) -> Outcome {
+        let keys = resource.configuration_keys.as_deref().unwrap_or_default();
+        let wanted = |name: &str| keys.is_empty() || keys.iter().any(|key| *key == name);
+        let name = resource.resource_name.as_str();
+        let invalid = |message: &str| Err((ErrorCode::INVALID_REQUEST, message.to_owned()));
+        match resource.resource_type {
+            Resource::TOPIC => self.topic(&resource.resource_name, wanted),
+            Resource::BROKER if name.is_empty() => Ok(self.all_brokers(wanted)),
+            Resource::BROKER => {
+                self.check_broker(name, "or empty string, but received")?;
+                Ok(self.broker(wanted))
+            }
+            Resource::BROKER_LOGGER if name.is_empty() => invalid("Broker id must not be empty"),
+            Resource::BROKER_LOGGER => {
+                self.check_broker(name, "but received")?;
+                Ok(Vec::new())
+            }
+            Resource::CLIENT_METRICS if name.is_empty() => {
+                invalid("Client metrics subscription name must not be empty")
+            }
+            Resource::CLIENT_METRICS => Ok(self.keyed(
+                resource,
+                &table::CLIENT_METRICS,
+                CLIENT_METRICS_SOURCE,
+                wanted,
+            )),
+            _ if name.is_empty() => invalid("Group name must not be empty"),
+            _ => Ok(self.keyed(resource, &table::GROUP, GROUP_SOURCE, wanted)),
+        }
+    }
+
+    fn check_broker(&self, name: &str, received: &str) -> Result<(), (ErrorCode, String)> {
+        let id = name.parse::<i32>().map_err(|_| {
+            (
+                ErrorCode::INVALID_REQUEST,
+                format!("Broker id must be an integer, but it is: {name}"),
+            )
+        })?;
+        if id == self.node_id {
+            return Ok(());
+        }
+        Err((
+            ErrorCode::INVALID_REQUEST,
+            format!(
+                "Unexpected broker id, expected {} {received} {name}",
+                self.node_id
+            ),
+        ))
+    }
+
+    fn topic(&self, name: &Str, wanted: impl Fn(&str) -> bool) -> Outcome {
+        check_topic_name(name).map_err(|why| (ErrorCode::INVALID_TOPIC_EXCEPTION, why))?;
+        if self.image.topics.id(name).is_none() {
+            return Err((ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, String::new()));
+        }
+        let own = self.image.config(&Resource::topic(name.clone()));
+        let shown = table::TOPIC
+            .iter()
+            .filter(|row| row.update != Update::Internal || own.contains_key(row.name));
+        let configs = shown.filter(|row| wanted(row.name)).map(|row| {
+            let set = own.get(row.name).and_then(|text| row.parse(text).ok());
+            let is_set = set.is_some();
+            let value = set
+                .unwrap_or_else(|| inherited(&self.effective, row))
+                .text();
+            let mut levels = row
+                .fallbacks
+                .first()
+                .map(|fallback| self.levels(fallback.name))
+                .unwrap_or_default();
+            if is_set {
+                levels.insert(
+                    0,
+                    Level {
+                        name: row.name.to_owned(),
+                        value: value.clone(),
+                        source: Source::Topic as i8,
+                    },
+                );
+            }
+            self.entry(row.name, Some(row.kind), value, false, levels)
+        });
+        Ok(configs.collect())
+    }
+
+    /// Every property of this broker, and what was set besides.
+    fn broker(&self, wanted: impl Fn(&str) -> bool) -> Vec<DescribeConfigsResourceResult> {
+        let mut configs = BTreeMap::new();
+        for row in table::BROKER
+            .iter()
+            .filter(|row| row.update != Update::Internal && wanted(row.name))
+        {
+            let value = self.effective.value(row.name).text();
+            configs.insert(row.name, self.broker_entry(row.name, value, |_| true));
+        }
+        for (name, text) in self.file.set().iter().filter(|(name, _)| wanted(name)) {
+            configs
+                .entry(name)
+                .or_insert_with(|| self.broker_entry(name, Some(text.clone()), |_| true));
+        }
+        configs.into_values().collect()
+    }
+
+    /// The dynamic properties of all brokers.
+    fn all_brokers(&self, wanted: impl Fn(&str) -> bool) -> Vec<DescribeConfigsResourceResult> {
+        let dynamic = |level: &Level| level.source == Source::DynamicDefaultBroker as i8;
+        let set = self.cluster.iter().filter(|(name, _)| wanted(name));
+        set.map(|(name, text)| self.broker_entry(name, Some(text.clone()), dynamic))
+            .collect()
+    }
+
+    fn broker_entry(
+        &self,
+        name: &str,
+        value: Option<String>,
+        keep: impl Fn(&Level) -> bool,
+    ) -> DescribeConfigsResourceResult {
+        let row = broker_row(name);
+        let read_only =
+            !row.is_some_and(|row| matches!(row.update, Update::PerBroker | Update::ClusterWide));
+        let levels = self.levels(name).into_iter().filter(keep).collect();
+        self.entry(name, row.map(|row| row.kind), value, read_only, levels)
+    }
+
+    /// A resource whose properties are its own over those of the broker that stand for them, or over their defaults.
+    fn keyed(
+        &self,
+        resource: &DescribeConfigsResource,
+        rows: &[Property],
+        source: i8,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Vec<DescribeConfigsResourceResult> {
+        let own = self.image.config(&Resource {
+            kind: resource.resource_type,
+            name: resource.resource_name.clone(),
+        });
+        let configs = rows.iter().filter(|row| wanted(row.name)).map(|row| {
+            let set = own.get(row.name).and_then(|text| row.parse(text).ok());
+            let is_set = set.is_some();
+            let value = set
+                .unwrap_or_else(|| inherited(&self.effective, row))
+                .text();
+            let default = || {
+                let value = row.default().and_then(Value::text);
+                let shown = resource.resource_type == Resource::GROUP;
+                shown.then(|| Level {
+                    name: row.name.to_owned(),
+                    value,
+                    source: Source::Default as i8,
+                })
+            };
+            let mut levels = match row.fallbacks.first() {
+                Some(fallback) => self.levels(fallback.name),
+                None => default().into_iter().collect(),
+            };
+            if is_set {
+                levels.insert(
+                    0,
+                    Level {
+                        name: row.name.to_owned(),
+                        value: value.clone(),
+                        source,
+                    },
+                );
+            }
+            self.entry(row.name, Some(row.kind), value, false, levels)
+        });
+        configs.collect()
+    }
+
+    /// The values of a broker property at every level that has one, the deciding one first. Properties that are taken as one are shown
+    /// from where the asked one comes, as Kafka does.
+    fn levels(&self, name: &str) -> Vec<Level> {
+        let group = SYNONYMS.iter().find(|group| {
+            group.contains(&name) && (group[0] != "log.flush.interval.ms" || name == group[0])
+        });
+        let names: Vec<&str> = group.map_or_else(|| vec![name], |group| group.to_vec());
+        let mut levels = Vec::new();
+        for (properties, source) in [
+            (self.own, Source::DynamicBroker),
+            (self.cluster, Source::DynamicDefaultBroker),
+            (self.file.set(), Source::StaticBroker),
+        ] {
+            for name in &names {
+                if let Some(text) = properties.get(*name) {
+                    levels.push(Level {
+                        name: (*name).to_owned(),
+                        value: Some(text.clone()),
+                        source: source as i8,
+                    });
+                }
+            }
+        }
+        for name in &names {
+            if let Some(value) = broker_row(name)
+                .and_then(Property::default)
+                .and_then(Value::text)
+            {
+                levels.push(Level {
+                    name: (*name).to_owned(),
+                    value: Some(value),
+                    source: Source::Default as i8,
+                });
+            }
+        }
+        let first = levels
+            .iter()
+            .position(|level| level.name == name)
+            .unwrap_or(levels.len());
+        levels.split_off(first)
+    }
+
+    fn entry(
+        &self,
+        name: &str,
+        kind: Option<Kind>,
+        value: Option<String>,
+        read_only: bool,
+        levels: Vec<Level>,
+    ) -> DescribeConfigsResourceResult {
+        // What is not known may be a secret.
+        let is_sensitive = kind.is_none_or(|kind| kind == Kind::Password);
+        let shown = |value: Option<String>| value.filter(|_| !is_sensitive).map(Str::from);
+        let config_source = levels
+            .first()
+            .map_or(Source::Default as i8, |level| level.source);
+        let synonyms = levels
+            .into_iter()
+            .filter(|_| self.include_synonyms)
+            .map(|level| DescribeConfigsSynonym {
+                name: Str::from(level.name),
+                value: shown(level.value),
+                source: level.source,
+                ..Default::default()
+            });
+        DescribeConfigsResourceResult {
+            name: Str::from(name.to_owned()),
+            value: shown(value),
+            read_only,
+            config_source,
+            is_sensitive,
+            synonyms: synonyms.collect(),
+            config_type: kind.map_or(0, type_number),
+            documentation: None,
+            ..Default::default()
+        }
+    }
+}
+
+fn broker_row(name: &str) -> Option<&'static Property> {
+    table::position(&table::BROKER, name).map(|at| &table::BROKER[at])
+}
+
+/// A type by Kafka's numbers.
+fn type_number(kind: Kind) -> i8 {
+    match kind {
+        Kind::Boolean => 1,
+        Kind::String => 2,
+        Kind::Int => 3,
+        Kind::Short => 4,
+        Kind::Long => 5,
+        Kind::Double => 6,
+        Kind::List => 7,
+        Kind::Class => 8,
+        Kind::Password => 9,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{LeaderEpoch, Offset, Uuid};
+    use crate::metadata::Delta;
+    use crate::mutant::Mutants;
+    use crate::wire::{ConfigRecord, MetadataRecord, TopicRecord};
+
+    fn image(configs: &[(i8, &'static str, &'static str, &'static str)]) -> Image {
+        let mut image = Image::default();
+        let topic: MetadataRecord = TopicRecord {
+            name: "t".into(),
+            topic_id: Uuid([1; 16]),
+            ..Default::default()
+        }
+        .into();
+        let config =
+            |(kind, resource, name, value): &(i8, &'static str, &'static str, &'static str)| {
+                ConfigRecord {
+                    resource_type: *kind,
+                    resource_name: (*resource).into(),
+                    name: (*name).into(),
+                    value: Some((*value).into()),
+                    ..Default::default()
+                }
+                .into()
+            };
+        let records: Vec<MetadataRecord> = std::iter::once(topic)
+            .chain(configs.iter().map(config))
+            .collect();
+        image
+            .replay(
+                Offset(1),
+                LeaderEpoch(0),
+                records,
+                &mut Delta::default(),
+                Mutants::NONE,
+            )
+            .expect("records");
+        image
+    }
+
+    fn describe(
+        kind: i8,
+        name: &'static str,
+        file: &[(&str, &str)],
+        image: &Image,
+    ) -> DescribeConfigsResult {
+        let config = Config::single(1, &["/a"], file).expect("valid");
+        let resource = DescribeConfigsResource {
+            resource_type: kind,
+            resource_name: name.into(),
+            ..Default::default()
+        };
+        let request = DescribeConfigsRequest {
+            resources: vec![resource],
+            include_synonyms: true,
+            ..Default::default()
+        };
+        handle(&request, &config, image).results.remove(0)
+    }
+
+    /// `value source [synonym:source …]` of one property.
+    fn line(result: &DescribeConfigsResult, name: &str) -> String {
+        let config = result
+            .configs
+            .iter()
+            .find(|config| config.name == name)
+            .expect("described");
+        let synonyms: Vec<String> = config
+            .synonyms
+            .iter()
+            .map(|s| {
+                format!(
+                    "{}={}:{}",
+                    s.name,
+                    s.value.as_deref().unwrap_or("null"),
+                    s.source
+                )
+            })
+            .collect();
+        format!(
+            "{} {} [{}]",
+            config.value.as_deref().unwrap_or("null"),
+            config.config_source,
+            synonyms.join(" ")
+        )
+    }
+
+    #[test]
+    fn a_topic_shows_where_each_value_comes_from() {
+        let image = image(&[
+            (Resource::TOPIC, "t", "segment.bytes", " 2000000 "),
+            (Resource::BROKER, "", "message.max.bytes", "7"),
+            (Resource::BROKER, "1", "log.retention.bytes", "8"),
+        ]);
+        let result = describe(
+            Resource::TOPIC,
+            "t",
+            &[("log.retention.hours", "2"), ("min.insync.replicas", "1")],
+            &image,
+        );
+        assert_eq!(result.configs.len(), 33);
+        let cases = [
+            (
+                "segment.bytes",
+                "2000000 1 [segment.bytes=2000000:1 log.segment.bytes=1073741824:5]",
+            ),
+            (
+                "max.message.bytes",
+                "7 3 [message.max.bytes=7:3 message.max.bytes=1048588:5]",
+            ),
+            (
+                "retention.bytes",
+                "8 2 [log.retention.bytes=8:2 log.retention.bytes=-1:5]",
+            ),
+            (
+                "min.insync.replicas",
+                "1 4 [min.insync.replicas=1:4 min.insync.replicas=1:5]",
+            ),
+            ("retention.ms", "7200000 5 []"),
+            (
+                "min.cleanable.dirty.ratio",
+                "0.5 5 [log.cleaner.min.cleanable.ratio=0.5:5]",
+            ),
+        ];
+        for (name, expected) in cases {
+            assert_eq!(line(&result, name), expected, "{name}");
+        }
+        assert_eq!(
+            describe(Resource::TOPIC, "none", &[], &image).error_code,
+            ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
+        );
+        assert_eq!(
+            describe(Resource::TOPIC, "a b", &[], &image).error_code,
+            ErrorCode::INVALID_TOPIC_EXCEPTION
+        );
+    }
+
+    #[test]
+    fn a_broker_shows_itself_and_hides_secrets() {
+        let image = image(&[(Resource::BROKER, "", "log.retention.ms", "9")]);
+        let file = [
+            ("log.retention.hours", "2"),
+            ("ssl.key.password", "secret"),
+            ("my.own", "x"),
+            ("internal.metadata.log.segment.bytes", "9000"),
+        ];
+        let result = describe(Resource::BROKER, "1", &file, &image);
+        assert_eq!(
+            result.configs.len(),
+            340 + 2,
+            "every property, an unknown and an internal one that were set"
+        );
+        assert_eq!(
+            line(&result, "log.retention.ms"),
+            "9 3 [log.retention.ms=9:3 log.retention.hours=2:4 log.retention.hours=168:5]"
+        );
+        assert_eq!(
+            line(&result, "ssl.key.password"),
+            "null 4 [ssl.key.password=null:4]"
+        );
+        assert_eq!(line(&result, "my.own"), "null 4 [my.own=null:4]");
+        assert_eq!(
+            line(&result, "broker.id"),
+            "1 4 [broker.id=1:4 broker.id=-1:5]"
+        );
+        let read_only = |name: &str| {
+            result
+                .configs
+                .iter()
+                .find(|config| config.name == name)
+                .map(|config| config.read_only)
+        };
+        assert_eq!(
+            (
+                read_only("node.id"),
+                read_only("log.retention.ms"),
+                read_only("my.own")
+            ),
+            (Some(true), Some(false), Some(true))
+        );
+        let all = describe(Resource::BROKER, "", &file, &image);
+        assert_eq!(
+            (all.configs.len(), line(&all, "log.retention.ms").as_str()),
+            (1, "9 3 [log.retention.ms=9:3]")
+        );
+        let other = describe(Resource::BROKER, "2", &[], &image);
+        assert_eq!(
+            other.error_message.as_deref(),
+            Some("Unexpected broker id, expected 1 or empty string, but received 2")
+        );
+        assert_eq!(
+            describe(Resource::BROKER_LOGGER, "1", &[], &image).error_code,
+            ErrorCode::NONE
+        );
+    }
+
+    #[test]
+    fn groups_and_subscriptions_have_their_own_properties() {
+        let image = image(&[(Resource::GROUP, "g", "consumer.session.timeout.ms", "46000")]);
+        let group = describe(
+            Resource::GROUP,
+            "g",
+            &[("group.consumer.heartbeat.interval.ms", "6000")],
+            &image,
+        );
+        assert_eq!(group.configs.len(), 17);
+        assert_eq!(
+            line(&group, "consumer.session.timeout.ms"),
+            "46000 8 [consumer.session.timeout.ms=46000:8 group.consumer.session.timeout.ms=45000:5]"
+        );
+        assert_eq!(
+            line(&group, "consumer.heartbeat.interval.ms"),
+            "6000 4 [group.consumer.heartbeat.interval.ms=6000:4 group.consumer.heartbeat.interval.ms=5000:5]"
+        );
+        assert_eq!(
+            line(&group, "share.auto.offset.reset"),
+            "latest 5 [share.auto.offset.reset=latest:5]"
+        );
+        let metrics = describe(Resource::CLIENT_METRICS, "m", &[], &image);
+        assert_eq!(line(&metrics, "interval.ms"), "300000 5 []");
+        assert_eq!(
+            describe(77, "x", &[], &image).error_code,
+            ErrorCode::INVALID_REQUEST
+        );
+    }
+}
