@@ -18,6 +18,12 @@ use trialog_tests::codec::{self, Codec};
 const PEAK_BASE: usize = 3 * 64 * 1024 + 4096;
 const PEAK_PER_FRAME_BYTE: usize = 3 * 16 + 16;
 
+/// Inputs of a fuzz entry: `few` in an ordinary run.
+fn inputs(few: usize) -> usize {
+    let all = std::env::var("TRIALOG_TESTS").is_ok_and(|tests| tests == "all");
+    if all { 50 * few } else { few }
+}
+
 #[derive(Clone, Copy, Default)]
 struct Memory {
     now: usize,
@@ -246,7 +252,7 @@ fn an_array_of_tiny_elements_costs_a_small_multiple_of_its_frame() {
 fn arbitrary_bytes_never_panic_and_cost_little() {
     let codecs = codec::codecs();
     bolero::check!()
-        .with_iterations(60_000)
+        .with_iterations(inputs(60_000))
         .with_max_len(4096)
         .with_type::<(u16, u8, Vec<u8>)>()
         .for_each(|(message, version, bytes)| {
@@ -263,7 +269,7 @@ fn damaged_messages_never_panic_and_cost_little() {
     let all = codec::all();
     let mut readable = 0;
     bolero::check!()
-        .with_iterations(40_000)
+        .with_iterations(inputs(40_000))
         .with_type::<(u16, u64, Vec<(u16, u8, u8)>)>()
         .for_each(|(message, seed, damages)| {
             let (codec, schema) = &all[usize::from(*message) % all.len()];
@@ -314,7 +320,7 @@ fn damage(bytes: &mut Vec<u8>, place: usize, how: u8, value: u8) {
 #[test]
 fn arbitrary_streams_never_panic() {
     bolero::check!()
-        .with_iterations(20_000)
+        .with_iterations(inputs(20_000))
         .with_max_len(2048)
         .with_type::<Vec<u8>>()
         .for_each(|bytes| {
