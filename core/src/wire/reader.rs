@@ -420,7 +420,11 @@ impl Reader {
             return Ok(None);
         };
         let mut elements = Vec::with_capacity(count.min(RESERVE_BYTES_MAX / size_of::<T>().max(1)));
-        for _ in 0..count {
+        for read in 0..count {
+            if read == elements.capacity() {
+                // At most doubled, and never beyond what was counted.
+                elements.reserve_exact(read.min(count - read));
+            }
             elements.push(element(self)?);
         }
         Ok(Some(elements))
