@@ -5,6 +5,7 @@
 //! file or socket, and draws no randomness but from the seed that it was given.
 #![forbid(unsafe_code)]
 
+pub mod api;
 pub mod config;
 pub mod controller;
 pub mod event;

@@ -1,12 +1,54 @@
 //! One node: what a driver steps. Dispatch to the rooms, nothing else.
+//!
+//! Takes an input to the room that it is for, then carries what rooms report to the rooms that it concerns, until nothing is left to
+//! carry: the log's notices to the quorum, the partitions and the waiting requests; committed records to the image; the
+//! image's changes to the partitions. Decides nothing.
 
-use crate::io::{Boot, Effects, Input, Wake};
+mod digest;
+
+use crate::api::{Api, Rooms};
+use crate::config::Config;
+use crate::controller::{Controller, Registration};
+use crate::event::{Event, Level};
+use crate::ids::{ConnId, LogId, NodeId, Offset, Uuid};
+use crate::io::{Boot, Cx, Effect, Effects, Halt, Input, Room, Wake};
+use crate::log::{LogStore, Notice};
+use crate::metadata::{Delta, Image};
+use crate::mutant::Mutants;
+use crate::partition::{Partitions, Replicas};
+use crate::quorum::{Quorum, QuorumEvent};
+use crate::rng::{Purpose, Rng};
 use crate::time::{Instant, Now};
+
+/// So many times a step goes round the rooms; what is left goes on in the next one.
+const ROUNDS: usize = 8;
 
 /// A broker and controller.
 #[derive(Clone, Debug)]
 pub struct Node {
     boot: Boot,
+    rng: Rng,
+    mutants: Mutants,
+    rooms: Rooms,
+    api: Api,
+    replicas: Replicas,
+    me: Option<Registration>,
+    phase: Phase,
+    /// Work goes on in the next step.
+    more: bool,
+}
+
+/// How far the life of the node has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Its logs open, its metadata is replayed, it registers.
+    Starting,
+    /// Clients are served.
+    Ready,
+    /// It was asked to stop.
+    Stopping,
+    /// It has ended.
+    Halted,
 }
 
 impl Node {
@@ -14,18 +56,382 @@ impl Node {
     ///
     /// `seed` feeds every random choice: from the run in simulation, from the operating system in production.
     #[must_use]
-    pub fn new(_seed: [u8; 32], boot: Boot) -> Node {
-        Node { boot }
+    pub fn new(config: Config, seed: [u8; 32], boot: Boot) -> Node {
+        Node::with_mutants(config, seed, boot, Mutants::NONE)
     }
 
-    /// Takes one input at one moment and appends what must be done to `out`. Never fails.
-    pub fn step(&mut self, _now: Now, _input: Input, _out: &mut Effects) {
-        let _ = &self.boot;
+    /// A node in which a rule may be broken. For the simulator.
+    #[must_use]
+    pub fn with_mutants(config: Config, seed: [u8; 32], boot: Boot, mutants: Mutants) -> Node {
+        let node = NodeId(config.node_id());
+        Node {
+            rng: Rng::new(seed),
+            mutants,
+            api: Api::new(&config),
+            rooms: Rooms {
+                node,
+                store: LogStore::new(crate::partition::replicas::store_config(&config), &boot),
+                quorum: Quorum::new(),
+                controller: Controller::new(&config),
+                image: Image::default(),
+                partitions: Partitions::default(),
+                config,
+            },
+            replicas: Replicas::new(node),
+            me: None,
+            phase: Phase::Starting,
+            more: false,
+            boot,
+        }
+    }
+
+    /// Takes one input at one moment and appends what must be done to `out`. Never fails. After [`Effect::Halt`] it does nothing.
+    pub fn step(&mut self, now: Now, input: Input, out: &mut Effects) {
+        if self.phase == Phase::Halted {
+            return;
+        }
+        let rng = self.rng.clone();
+        let mut cx = Cx {
+            now,
+            out,
+            rng: &rng,
+            mutants: self.mutants,
+        };
+        self.more = false;
+        self.take(&mut cx, input);
+        self.settle(&mut cx);
+    }
+
+    /// Takes an input to its room.
+    fn take(&mut self, cx: &mut Cx, input: Input) {
+        let now = cx.now.mono;
+        let connections = self.api.connections();
+        match input {
+            Input::Start => self.rooms.store.start(cx),
+            Input::Opened {
+                conn,
+                listener,
+                peer,
+            } => connections.opened(now, conn, listener, peer, cx.out),
+            Input::Frame { conn, frame } => connections.frame(now, conn, frame, cx.out),
+            Input::Sent { conn, bytes } => connections.sent(now, conn, bytes, cx.out),
+            Input::Closed { conn, reason: _ } => self.closed(cx, conn),
+            // No room connects to another node yet.
+            Input::Connected { .. } | Input::ConnectFailed { .. } => {}
+            Input::Disk { token, result } => match token.room {
+                Room::Log => self.rooms.store.on_disk(cx, token, result),
+                Room::Quorum | Room::Api => {}
+            },
+            Input::Worked { token, facts } => match token.room {
+                Room::Log => self.rooms.store.on_worked(cx, token, facts),
+                Room::Api => self.api.on_worked(&mut self.rooms, cx, token, facts),
+                Room::Quorum => {}
+            },
+            Input::Wakeup => {
+                self.rooms.store.on_wakeup(cx);
+                self.api.on_wakeup(&mut self.rooms, cx);
+            }
+            Input::Shutdown => self.shut_down(cx),
+        }
+    }
+
+    fn closed(&mut self, cx: &mut Cx, conn: ConnId) {
+        self.api.closed(&mut self.rooms, cx, conn);
+    }
+
+    /// Carries what rooms report to where it concerns others, until nothing is left or the step has done its share.
+    fn settle(&mut self, cx: &mut Cx) {
+        for _ in 0..ROUNDS {
+            let mut moved = self.carry(cx);
+            if self.replicas.has_work() {
+                self.assign_partitions(cx);
+                moved = true;
+            } else {
+                let committed = self.rooms.image.offset;
+                self.api.on_committed(cx, committed);
+            }
+            moved |= self.start_further(cx);
+            moved |= self.api.run(&mut self.rooms, cx) > 0;
+            if !moved || self.phase == Phase::Halted {
+                return;
+            }
+        }
+        self.more = true;
+    }
+
+    /// Carries notices and committed records. True if there were any.
+    fn carry(&mut self, cx: &mut Cx) -> bool {
+        let mut moved = false;
+        while self.phase != Phase::Halted {
+            if let Some(notice) = self.rooms.store.next_notice() {
+                self.on_notice(cx, notice);
+            } else if let Some(event) = self.rooms.quorum.next_event() {
+                self.on_quorum(cx, event);
+            } else {
+                break;
+            }
+            moved = true;
+        }
+        moved
+    }
+
+    fn on_notice(&mut self, cx: &mut Cx, notice: Notice) {
+        let Node { rooms, api, .. } = self;
+        if rooms.quorum.on_notice(cx, &mut rooms.store, &notice) {
+            return;
+        }
+        match notice {
+            Notice::MetadataLogOpened(log) => rooms.quorum.start(cx, &mut rooms.store, log),
+            Notice::Opened(log) => {
+                self.replicas
+                    .open(cx, &mut rooms.store, &mut rooms.partitions, log)
+            }
+            Notice::AllOpened => self.replicas.found(&rooms.store, &rooms.image),
+            Notice::Offline(log, message) => self.offline(cx, log, message),
+            Notice::Written(log, end) => api.on_written(rooms, cx, log, end),
+            Notice::Durable(log, end) => api.on_durable(rooms, cx, log, end),
+            Notice::AppendsLost(log, from, message) => {
+                note(cx, Level::Error, message);
+                api.on_lost(rooms, cx, log, from);
+            }
+            Notice::ReadDone(read, outcome) => api.on_read(rooms, cx, read, outcome),
+            Notice::LookupDone(read, outcome) => api.on_lookup(cx, read, outcome),
+            Notice::StartMoved(log, start) => api.on_start_moved(rooms, cx, log, start),
+            Notice::Deleted(_) | Notice::FileRead(..) | Notice::FileReplaced(..) => {}
+            Notice::DirectoryFailed(at, message) => {
+                let path = self
+                    .boot
+                    .log_dirs
+                    .get(at)
+                    .map_or_else(String::new, |dir| dir.path.clone());
+                cx.out.event(Event::DirectoryFailed { path, message });
+            }
+            Notice::Fatal(message) => self.halt(cx, Halt::Fatal(message)),
+            Notice::Stopped => {
+                self.api.stop(cx);
+                self.halt(cx, Halt::Clean);
+            }
+        }
+    }
+
+    /// Brings committed records into the image, and what they change to the partitions.
+    fn on_quorum(&mut self, cx: &mut Cx, event: QuorumEvent) {
+        match event {
+            QuorumEvent::Leads { epoch: _ } => self.me = Some(self.registration(cx)),
+            QuorumEvent::Committed {
+                last,
+                epoch,
+                records,
+            } => {
+                let mut delta = Delta::default();
+                let image = &mut self.rooms.image;
+                if let Err(error) = image.replay(last, epoch, records, &mut delta, cx.mutants) {
+                    return self.halt(
+                        cx,
+                        Halt::Fatal(format!("the metadata log cannot be replayed: {error}")),
+                    );
+                }
+                self.replicas.note(&self.rooms.image, delta);
+            }
+            QuorumEvent::Fatal(message) => self.halt(cx, Halt::Fatal(message)),
+        }
+    }
+
+    fn assign_partitions(&mut self, cx: &mut Cx) {
+        let Node { rooms, api, .. } = self;
+        let Rooms {
+            config,
+            store,
+            image,
+            partitions,
+            ..
+        } = rooms;
+        let released = self.replicas.go_on(cx, config, store, image, partitions);
+        for (log, (waiting, fetches)) in released {
+            api.on_lost_partition(rooms, cx, log, waiting, fetches);
+        }
+    }
+
+    /// The next piece of the start, if it is due: true if there may be more.
+    fn start_further(&mut self, cx: &mut Cx) -> bool {
+        let Some(me) = self.me.as_ref().filter(|_| self.phase == Phase::Starting) else {
+            return false;
+        };
+        let rooms = &mut self.rooms;
+        let settled = self.replicas.is_settled();
+        let next = rooms.quorum.next_offset(&rooms.store);
+        let bootstrap = rooms.quorum.bootstrap();
+        match rooms.controller.startup(me, bootstrap, next, settled) {
+            Ok(Some(records)) => {
+                rooms.append_metadata(cx, &records);
+                true
+            }
+            Ok(None) => {
+                self.serve_if_ready(cx);
+                false
+            }
+            Err(message) => {
+                self.halt(cx, Halt::Fatal(message));
+                false
+            }
+        }
+    }
+
+    /// Serves clients once what the start has written is committed and every partition is open or offline.
+    fn serve_if_ready(&mut self, cx: &mut Cx) {
+        use crate::controller::Startup;
+        let rooms = &self.rooms;
+        let done = *rooms.controller.startup_phase() == Startup::Done;
+        let committed = rooms.controller.image().offset <= rooms.image.offset;
+        if done && committed && self.replicas.is_settled() {
+            self.phase = Phase::Ready;
+            let partitions = rooms.partitions.len() as u64;
+            cx.out.event(Event::Ready { partitions });
+            self.api.serve();
+        }
+    }
+
+    fn offline(&mut self, cx: &mut Cx, log: LogId, message: String) {
+        let Some(view) = self.rooms.store.view(log) else {
+            return;
+        };
+        let name = format!("{}-{}", view.topic, view.partition);
+        if view.topic_id == Uuid::METADATA_TOPIC {
+            return self.halt(cx, Halt::Fatal(message));
+        }
+        cx.out.event(Event::PartitionOffline { log: name, message });
+        self.replicas
+            .open(cx, &mut self.rooms.store, &mut self.rooms.partitions, log);
+        let Some(partition) = self.rooms.partitions.of_mut(log) else {
+            return;
+        };
+        let (fetches, waiting) = (partition.watchers().collect(), partition.give_up());
+        self.api
+            .on_lost_partition(&mut self.rooms, cx, log, waiting, fetches);
+    }
+
+    /// Who this node is in this life.
+    fn registration(&self, cx: &Cx) -> Registration {
+        let Rooms {
+            node,
+            config,
+            store,
+            ..
+        } = &self.rooms;
+        let nth = cx.now.wall.0.unsigned_abs();
+        let incarnation = cx.rng.bits(Purpose::Incarnation, cx.now.mono.0, nth);
+        let bound = |mut listener: crate::config::Listener| {
+            let boot = self
+                .boot
+                .listeners
+                .iter()
+                .find(|boot| boot.name == listener.name);
+            if let Some(boot) = boot {
+                if listener.port == 0 {
+                    listener.port = boot.port;
+                }
+                if listener.host.is_empty() {
+                    listener.host.clone_from(&boot.host);
+                }
+            }
+            listener
+        };
+        let controller = config
+            .listeners()
+            .iter()
+            .filter(|l| config.is_controller_listener(&l.name));
+        Registration {
+            node_id: *node,
+            incarnation: Uuid::random_from(incarnation),
+            broker_listeners: config
+                .advertised_listeners()
+                .iter()
+                .cloned()
+                .map(bound)
+                .collect(),
+            controller_listeners: controller.cloned().map(bound).collect(),
+            rack: config.rack().map(str::to_owned),
+            log_dirs: (0..self.boot.log_dirs.len())
+                .filter_map(|at| store.directory_id(at))
+                .collect(),
+        }
+    }
+
+    fn shut_down(&mut self, cx: &mut Cx) {
+        if self.phase == Phase::Stopping {
+            return;
+        }
+        cx.out.event(Event::Stopping);
+        self.phase = Phase::Stopping;
+        self.api.pause();
+        let epoch = self.rooms.broker_epoch();
+        self.rooms.store.shutdown(cx, epoch);
+    }
+
+    fn halt(&mut self, cx: &mut Cx, halt: Halt) {
+        self.phase = Phase::Halted;
+        cx.out.push(Effect::Halt { halt });
     }
 
     /// When and why the node wants [`Input::Wakeup`], if nothing else happens before.
     #[must_use]
     pub fn next_wakeup(&self) -> Option<(Instant, Wake)> {
-        None
+        if self.phase == Phase::Halted {
+            return None;
+        }
+        if self.more {
+            return Some((Instant(0), Wake::Continue));
+        }
+        let rooms = [self.rooms.store.next_wakeup(), self.api.next_wakeup()];
+        rooms.into_iter().flatten().min()
+    }
+
+    /// What committed metadata says.
+    #[must_use]
+    pub fn image(&self) -> &Image {
+        &self.rooms.image
+    }
+
+    /// The logs.
+    #[must_use]
+    pub fn store(&self) -> &LogStore {
+        &self.rooms.store
+    }
+
+    /// The partitions, with their high watermarks.
+    #[must_use]
+    pub fn partitions(&self) -> &Partitions {
+        &self.rooms.partitions
+    }
+
+    /// Does the node serve clients?
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.phase == Phase::Ready
+    }
+
+    /// Asserts the invariants of every room. Costs as much as the node is large.
+    ///
+    /// # Panics
+    /// If one is broken: a mistake of ours.
+    pub fn check(&self) {
+        self.api.check();
+        for partition in self.rooms.partitions.iter() {
+            if let Some(view) = self.rooms.store.view(partition.log) {
+                partition.check(view.start, view.end);
+            }
+        }
+        let ahead = self.rooms.controller.image().offset;
+        assert!(
+            self.rooms.image.offset <= ahead || ahead == Offset(-1),
+            "the image is ahead of the controller"
+        );
     }
 }
+
+fn note(cx: &mut Cx, level: Level, message: String) {
+    cx.out.event(Event::Note { level, message });
+}
+
+#[cfg(test)]
+mod tests;

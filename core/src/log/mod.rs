@@ -36,8 +36,10 @@ mod config;
 mod epochs;
 mod frontier;
 mod index;
+mod memory;
 mod notice;
 mod producers;
+pub use memory::LogStore;
 
 pub use config::{LogConfig, StoreConfig};
 pub use notice::{

@@ -142,6 +142,12 @@ impl Partition {
         self.offline = true;
     }
 
+    /// Can the log be read and written?
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.open && !self.offline
+    }
+
     /// Does this node lead it?
     #[must_use]
     pub fn leads(&self) -> bool {
@@ -320,6 +326,13 @@ impl Partition {
     /// The fetches that wait here.
     pub fn watchers(&self) -> impl Iterator<Item = RequestId> {
         self.fetches.iter().copied()
+    }
+
+    /// How many requests wait here.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        let produces = self.awaiting_written.len() + self.awaiting_committed.len();
+        produces + self.fetches.len() + self.deletes.len()
     }
 
     /// `request` wants to go on when the log starts durably at `start` or later.

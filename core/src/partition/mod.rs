@@ -4,12 +4,14 @@
 //! durability and offsets are all it knows. Never answers: it names the requests that may go on, and `api` goes on.
 
 pub mod leader;
+pub mod replicas;
 
 use std::collections::BTreeMap;
 
 use crate::ids::{LogId, PartitionIndex, Uuid};
 
 pub use leader::{Acks, Partition};
+pub use replicas::Replicas;
 
 /// Every partition that this node has a replica of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

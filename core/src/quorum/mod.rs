@@ -3,6 +3,8 @@
 pub mod checkpoint;
 pub mod records;
 pub mod state_file;
+mod volatile;
+pub use volatile::{Quorum, QuorumEvent};
 
 pub use checkpoint::{Checkpoint, SnapshotId};
 pub use records::{Batch, Content, Control};

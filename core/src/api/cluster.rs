@@ -1,0 +1,175 @@
+//! Requests that read or change the cluster's metadata: from the request to the room that decides, and back.
+//!
+//! Owns nothing but the way: what is read comes from the committed image; what changes is decided by the controller, and its answer
+//! leaves when the records are committed and the image has them.
+
+use super::connection::Answer;
+use super::init_producer_id;
+use super::{
+    Api, Asked, Rooms, Waiting, api_versions, create_partitions, create_topics, delete_topics,
+    describe_cluster, describe_configs, metadata, served,
+};
+use crate::controller::Outcome;
+use crate::ids::Offset;
+use crate::io::Cx;
+use crate::wire::{
+    ApiVersionsRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest,
+    DescribeClusterRequest, DescribeConfigsRequest, ErrorCode, InitProducerIdRequest, Message,
+    MetadataRequest,
+};
+
+impl Api {
+    pub(super) fn api_versions(
+        &mut self,
+        rooms: &Rooms,
+        cx: &mut Cx,
+        asked: Asked,
+        request: &ApiVersionsRequest,
+    ) {
+        let served = served::apis(rooms.is_controller_listener(asked.listener));
+        let kraft_version = rooms.quorum.kraft_version();
+        let response =
+            api_versions::handle(request, asked.version, served, &rooms.image, kraft_version);
+        self.reply(cx, asked, &response);
+    }
+
+    /// A client that is newer than this node learns what it may ask. KIP-511.
+    pub(super) fn unknown_api_versions(&mut self, cx: &mut Cx, asked: Asked) {
+        let response = api_versions::unsupported_version();
+        let answer = self.encode(cx, asked, 0, &response);
+        self.connections.finish(asked.id, answer, cx.out);
+    }
+
+    pub(super) fn metadata(
+        &mut self,
+        rooms: &mut Rooms,
+        cx: &mut Cx,
+        asked: Asked,
+        request: &MetadataRequest,
+    ) {
+        let (response, missing) = metadata::handle(request, asked.version, rooms.seen_from(asked));
+        if !missing.is_empty() {
+            let create = metadata::auto_creation(&rooms.config, &missing);
+            let outcome = rooms.controller.create_topics(&create, 7, cx.rng);
+            rooms.append_metadata(cx, &outcome.records);
+        }
+        self.reply(cx, asked, &response);
+    }
+
+    pub(super) fn describe_cluster(
+        &mut self,
+        rooms: &Rooms,
+        cx: &mut Cx,
+        asked: Asked,
+        request: &DescribeClusterRequest,
+    ) {
+        let response = describe_cluster::handle(request, asked.version, rooms.seen_from(asked));
+        self.reply(cx, asked, &response);
+    }
+
+    pub(super) fn describe_configs(
+        &mut self,
+        rooms: &Rooms,
+        cx: &mut Cx,
+        asked: Asked,
+        request: &DescribeConfigsRequest,
+    ) {
+        let response = describe_configs::handle(request, &rooms.config, &rooms.image);
+        self.reply(cx, asked, &response);
+    }
+
+    pub(super) fn create_topics(
+        &mut self,
+        rooms: &mut Rooms,
+        cx: &mut Cx,
+        asked: Asked,
+        request: &CreateTopicsRequest,
+    ) {
+        let controller = &mut rooms.controller;
+        let outcome = create_topics::handle(request, asked.version, controller, cx.rng);
+        self.change(rooms, cx, asked, outcome);
+    }
+
+    pub(super) fn delete_topics(
+        &mut self,
+        rooms: &mut Rooms,
+        cx: &mut Cx,
+        asked: Asked,
+        request: &DeleteTopicsRequest,
+    ) {
+        let outcome = delete_topics::handle(request, asked.version, &mut rooms.controller);
+        self.change(rooms, cx, asked, outcome);
+    }
+
+    pub(super) fn create_partitions(
+        &mut self,
+        rooms: &mut Rooms,
+        cx: &mut Cx,
+        asked: Asked,
+        request: &CreatePartitionsRequest,
+    ) {
+        let outcome = create_partitions::handle(request, &mut rooms.controller, cx.rng);
+        self.change(rooms, cx, asked, outcome);
+    }
+
+    pub(super) fn init_producer_id(
+        &mut self,
+        rooms: &mut Rooms,
+        cx: &mut Cx,
+        asked: Asked,
+        request: &InitProducerIdRequest,
+    ) {
+        let (node, epoch) = (rooms.node.0, rooms.broker_epoch());
+        let ids = &mut self.producer_ids;
+        let outcome = init_producer_id::handle(request, ids, &mut rooms.controller, node, epoch);
+        if let Some(last) = rooms.append_metadata(cx, &outcome.records) {
+            ids.appended(last);
+        }
+        let block = ids.committed_with();
+        let block = block.filter(|_| outcome.response.error_code == ErrorCode::NONE);
+        let answer = self.encode(cx, asked, asked.version, &outcome.response);
+        self.finish_when_committed(rooms, cx, asked, block, answer);
+    }
+
+    /// Writes what the controller decided; the answer leaves when that is committed and the image has it.
+    fn change<M: Message>(
+        &mut self,
+        rooms: &mut Rooms,
+        cx: &mut Cx,
+        asked: Asked,
+        outcome: Outcome<M>,
+    ) {
+        let answer = self.encode(cx, asked, asked.version, &outcome.response);
+        let last = rooms.append_metadata(cx, &outcome.records);
+        self.finish_when_committed(rooms, cx, asked, last, answer);
+    }
+
+    fn finish_when_committed(
+        &mut self,
+        rooms: &Rooms,
+        cx: &mut Cx,
+        asked: Asked,
+        last: Option<Offset>,
+        answer: Answer,
+    ) {
+        match last.filter(|last| *last > rooms.image.offset) {
+            Some(last) => {
+                self.commits.insert((last, asked.id));
+                self.requests.insert(asked.id, Waiting::Commit(answer));
+            }
+            None => self.connections.finish(asked.id, answer, cx.out),
+        }
+    }
+}
+
+impl Rooms {
+    /// The cluster as a client on its listener sees it.
+    fn seen_from(&self, asked: Asked) -> metadata::View<'_> {
+        metadata::View {
+            image: &self.image,
+            config: &self.config,
+            cluster_id: self.store.cluster_id().unwrap_or_default(),
+            listener: self.listener_name(asked.listener).unwrap_or_default(),
+        }
+    }
+}

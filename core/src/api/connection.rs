@@ -1,0 +1,480 @@
+//! Connections: the order of requests and of their answers, and how much of each is held at a time.
+//!
+//! Owns what a connection has sent that is not answered yet. Requests of a connection begin in order and are answered in
+//! order. A request begins when those before it are answered, as on Apache Kafka, with one difference: produce
+//! requests begin while earlier produce requests of the connection still wait for the disk, so that one sync can cover all of them.
+//! Never decodes a body, never knows what an answer says.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::event::Event;
+use crate::ids::{ConnId, ListenerId, RequestId};
+use crate::io::{CloseWhy, Effect, Effects};
+use crate::mark::Mark;
+use crate::time::Instant;
+use crate::wire::Parts;
+
+/// The API key of produce, the one request that may overlap with others of its kind.
+const PRODUCE: i16 = 0;
+/// A connection with so many requests unanswered is paused.
+const PIPELINED_MAX: usize = 256;
+/// A connection with so many bytes of answers that did not reach the operating system begins no further request.
+const UNSENT_MAX: u64 = 1024 * 1024;
+/// At most so many starved connections are resumed at a time: each may bring a whole frame.
+const RESUMED_AT_ONCE: usize = 16;
+
+/// How a request ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// With these bytes: a whole frame, length included.
+    Frame(Parts),
+    /// Without an answer, as produce with acks=0.
+    Silent,
+    /// With the connection.
+    Close(CloseWhy),
+}
+
+/// A request that may begin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Begin {
+    /// Its name from now on.
+    pub id: RequestId,
+    /// On which connection.
+    pub conn: ConnId,
+    /// Header and body.
+    pub frame: Bytes,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Running {
+    id: RequestId,
+    produce: bool,
+    bytes: u64,
+    answer: Option<Answer>,
+}
+
+/// One connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Connection {
+    listener: ListenerId,
+    peer: String,
+    /// Arrived, not begun, oldest first.
+    queued: VecDeque<Bytes>,
+    /// Begun, not answered, oldest first.
+    running: VecDeque<Running>,
+    /// Bytes of answers that did not reach the operating system.
+    unsent: u64,
+    paused: bool,
+    /// Bytes last moved in either direction.
+    active: Instant,
+    /// When it is looked at next: its place among the checks.
+    check_at: Instant,
+    /// The peer is gone: what it asked for is done, nobody is told.
+    gone: bool,
+    /// We close: nothing further begins.
+    closing: bool,
+}
+
+/// How much connections may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of unanswered requests of all connections; above it whoever sends is paused. `queued.max.request.bytes`.
+    pub request_bytes: u64,
+    /// Bytes of unsent answers of all connections; above it fetches bring one batch only.
+    pub answer_bytes: u64,
+    /// `connections.max.idle.ms`.
+    pub idle: Duration,
+    /// `socket.request.max.bytes`.
+    pub frame_bytes: u32,
+}
+
+/// All connections.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Connections {
+    limits: Limits,
+    connections: BTreeMap<ConnId, Connection>,
+    owners: BTreeMap<RequestId, ConnId>,
+    next: u64,
+    /// Bytes of unanswered requests.
+    held: u64,
+    /// Bytes of unsent answers.
+    unsent: u64,
+    /// Paused because `held` was above the limit.
+    starved: BTreeSet<ConnId>,
+    /// When to look whether a connection is idle: once a connection, moved when it is looked at.
+    checks: BTreeSet<(Instant, ConnId)>,
+    /// Connections whose next request might begin.
+    ready: BTreeSet<ConnId>,
+}
+
+impl Connections {
+    /// None yet.
+    #[must_use]
+    pub fn new(limits: Limits) -> Connections {
+        Connections {
+            limits,
+            connections: BTreeMap::new(),
+            owners: BTreeMap::new(),
+            next: 0,
+            held: 0,
+            unsent: 0,
+            starved: BTreeSet::new(),
+            checks: BTreeSet::new(),
+            ready: BTreeSet::new(),
+        }
+    }
+
+    /// A peer connected. There is no authentication on the listeners that this node serves, so that a peer is
+    /// trusted from its first byte: frames may be as long as the configuration says.
+    pub fn opened(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        listener: ListenerId,
+        peer: String,
+        out: &mut Effects,
+    ) {
+        let limit = self.limits.frame_bytes;
+        out.push(Effect::FrameLimit { conn, limit });
+        let connection = Connection {
+            listener,
+            peer,
+            queued: VecDeque::new(),
+            running: VecDeque::new(),
+            unsent: 0,
+            paused: false,
+            active: now,
+            check_at: now + self.limits.idle,
+            gone: false,
+            closing: false,
+        };
+        self.connections.insert(conn, connection);
+        self.checks.insert((now + self.limits.idle, conn));
+    }
+
+    /// A frame arrived.
+    pub fn frame(&mut self, now: Instant, conn: ConnId, frame: Bytes, out: &mut Effects) {
+        let Some(connection) = self.connections.get_mut(&conn) else {
+            return;
+        };
+        if connection.closing || connection.gone {
+            return;
+        }
+        connection.active = now;
+        self.held += frame.len() as u64;
+        connection.queued.push_back(frame);
+        self.ready.insert(conn);
+        if self.held > self.limits.request_bytes {
+            self.starved.insert(conn);
+        }
+        self.settle(conn, out);
+    }
+
+    /// Bytes reached the operating system.
+    pub fn sent(&mut self, now: Instant, conn: ConnId, bytes: u64, out: &mut Effects) {
+        let Some(connection) = self.connections.get_mut(&conn) else {
+            return;
+        };
+        let bytes = bytes.min(connection.unsent);
+        connection.unsent -= bytes;
+        connection.active = now;
+        self.unsent -= bytes;
+        self.ready.insert(conn);
+        self.settle(conn, out);
+    }
+
+    /// The connection has ended. Returns the requests that were begun and are not answered: those that change something go on.
+    pub fn closed(&mut self, conn: ConnId) -> Vec<RequestId> {
+        let Some(connection) = self.connections.get_mut(&conn) else {
+            return Vec::new();
+        };
+        connection.gone = true;
+        self.unsent -= std::mem::take(&mut connection.unsent);
+        self.starved.remove(&conn);
+        self.ready.insert(conn);
+        let begun = connection.running.iter().map(|running| running.id);
+        begun.collect()
+    }
+
+    /// Where a request came in; `None` once it is answered.
+    #[must_use]
+    pub fn listener_of(&self, request: RequestId) -> Option<ListenerId> {
+        let connection = self.connections.get(self.owners.get(&request)?)?;
+        Some(connection.listener)
+    }
+
+    /// The peer that sent a request.
+    #[must_use]
+    pub fn peer_of(&self, request: RequestId) -> Option<&str> {
+        let connection = self.connections.get(self.owners.get(&request)?)?;
+        Some(&connection.peer)
+    }
+
+    /// The connection of a request; `None` once it is answered.
+    #[must_use]
+    pub fn conn_of(&self, request: RequestId) -> Option<ConnId> {
+        self.owners.get(&request).copied()
+    }
+
+    /// True if nobody waits for the answer: the peer is gone.
+    #[must_use]
+    pub fn is_gone(&self, request: RequestId) -> bool {
+        let conn = self.owners.get(&request);
+        conn.is_none_or(|conn| self.connections.get(conn).is_none_or(|c| c.gone))
+    }
+
+    /// Is this the oldest request of its connection that is not answered?
+    #[must_use]
+    pub fn is_first(&self, request: RequestId) -> bool {
+        let connection = self
+            .owners
+            .get(&request)
+            .and_then(|conn| self.connections.get(conn));
+        connection
+            .and_then(|c| c.running.front())
+            .is_some_and(|first| first.id == request)
+    }
+
+    /// Bytes that answers may still take before fetches are cut to one batch.
+    #[must_use]
+    pub fn answer_room(&self) -> u64 {
+        self.limits.answer_bytes.saturating_sub(self.unsent)
+    }
+
+    /// The next request that may begin, of any connection.
+    pub fn begin(&mut self) -> Option<Begin> {
+        while let Some(conn) = self.ready.first().copied() {
+            if let Some(begin) = self.begin_on(conn) {
+                return Some(begin);
+            }
+            self.ready.remove(&conn);
+            self.forget_if_done(conn);
+        }
+        None
+    }
+
+    fn begin_on(&mut self, conn: ConnId) -> Option<Begin> {
+        let connection = self.connections.get_mut(&conn)?;
+        if connection.closing || connection.unsent > UNSENT_MAX {
+            return None;
+        }
+        let produce = api_key(connection.queued.front()?) == Some(PRODUCE);
+        let all_produce = connection.running.iter().all(|running| running.produce);
+        if !(connection.running.is_empty() || (produce && all_produce)) {
+            return None;
+        }
+        let frame = connection.queued.pop_front()?;
+        let id = RequestId(self.next);
+        self.next += 1;
+        connection.running.push_back(Running {
+            id,
+            produce,
+            bytes: frame.len() as u64,
+            answer: None,
+        });
+        self.owners.insert(id, conn);
+        Some(Begin { id, conn, frame })
+    }
+
+    /// A request is done; its answer leaves when those before it have left.
+    pub fn finish(&mut self, request: RequestId, answer: Answer, out: &mut Effects) {
+        let Some(conn) = self.owners.get(&request).copied() else {
+            return;
+        };
+        let Some(connection) = self.connections.get_mut(&conn) else {
+            return;
+        };
+        let running = connection
+            .running
+            .iter_mut()
+            .find(|running| running.id == request);
+        if let Some(running) = running {
+            running.answer = Some(answer);
+        }
+        while let Some(first) = connection.running.pop_front() {
+            let Some(answer) = first.answer else {
+                connection.running.push_front(first);
+                break;
+            };
+            self.owners.remove(&first.id);
+            self.held -= first.bytes;
+            match answer {
+                Answer::Frame(parts) if !connection.gone && !connection.closing => {
+                    let bytes = parts.len() as u64;
+                    connection.unsent += bytes;
+                    self.unsent += bytes;
+                    out.push(Effect::Send { conn, parts });
+                }
+                Answer::Frame(_) | Answer::Silent => {}
+                Answer::Close(why) => {
+                    self.held -= connection.drop_queued();
+                    connection.close(conn, why, out);
+                }
+            }
+        }
+        self.ready.insert(conn);
+        self.settle(conn, out);
+        self.feed(out);
+    }
+
+    /// Pauses or resumes a connection by what it holds.
+    fn settle(&mut self, conn: ConnId, out: &mut Effects) {
+        let Some(connection) = self.connections.get_mut(&conn) else {
+            return;
+        };
+        if connection.gone || connection.closing {
+            return;
+        }
+        let starved = self.starved.contains(&conn);
+        let unanswered = connection.queued.len() + connection.running.len();
+        // Between the two bounds the connection stays as it is, so that it does not flap.
+        let (most, unsent_most) = if connection.paused {
+            (PIPELINED_MAX / 2, UNSENT_MAX / 2)
+        } else {
+            (PIPELINED_MAX, UNSENT_MAX)
+        };
+        let pause = starved || unanswered >= most || connection.unsent > unsent_most;
+        if pause == connection.paused {
+            return;
+        }
+        connection.paused = pause;
+        if pause {
+            out.mark(Mark::ConnectionPaused);
+            out.push(Effect::Pause { conn });
+        } else {
+            out.push(Effect::Resume { conn });
+        }
+    }
+
+    /// Lets starved connections go on when there is room again.
+    fn feed(&mut self, out: &mut Effects) {
+        for _ in 0..RESUMED_AT_ONCE {
+            if self.held > self.limits.request_bytes {
+                return;
+            }
+            let Some(conn) = self.starved.pop_first() else {
+                return;
+            };
+            self.settle(conn, out);
+        }
+    }
+
+    /// Closes what was idle or stalled for `connections.max.idle.ms`; at most `most` connections are looked at.
+    pub fn check_idle(&mut self, now: Instant, most: usize, out: &mut Effects) {
+        for _ in 0..most {
+            let Some((due, conn)) = self.checks.first().copied() else {
+                break;
+            };
+            if due > now {
+                break;
+            }
+            self.checks.remove(&(due, conn));
+            let Some(connection) = self.connections.get_mut(&conn) else {
+                continue;
+            };
+            if connection.gone || connection.closing {
+                continue;
+            }
+            let working = !(connection.queued.is_empty() && connection.running.is_empty());
+            let silent = now.since(connection.active) >= self.limits.idle;
+            if silent && connection.unsent > 0 {
+                self.held -= connection.drop_queued();
+                connection.close(conn, CloseWhy::Stalled, out);
+            } else if silent && !working {
+                connection.close(conn, CloseWhy::Idle, out);
+            } else {
+                let from = if working { now } else { connection.active };
+                connection.check_at = from + self.limits.idle;
+                self.checks.insert((connection.check_at, conn));
+            }
+        }
+        self.feed(out);
+    }
+
+    /// When to call [`Connections::check_idle`].
+    #[must_use]
+    pub fn next_check(&self) -> Option<Instant> {
+        self.checks.first().map(|(due, _)| *due)
+    }
+
+    /// Closes every connection that waits for nothing; true once none is left to wait for.
+    pub fn close_all(&mut self, out: &mut Effects) {
+        for (conn, connection) in &mut self.connections {
+            if !connection.gone && !connection.closing {
+                self.held -= connection.drop_queued();
+                connection.close(*conn, CloseWhy::Shutdown, out);
+            }
+        }
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// True if there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.connections.is_empty()
+    }
+
+    fn forget_if_done(&mut self, conn: ConnId) {
+        let done = self.connections.get(&conn).is_some_and(|connection| {
+            connection.gone
+                && connection.running.is_empty()
+                && (connection.closing || connection.queued.is_empty())
+        });
+        if done && let Some(connection) = self.connections.remove(&conn) {
+            self.checks.remove(&(connection.check_at, conn));
+            self.starved.remove(&conn);
+        }
+    }
+
+    /// Asserts that the sums are the sums.
+    pub fn check(&self) {
+        let held: usize = self
+            .connections
+            .values()
+            .map(|c| {
+                let running: u64 = c.running.iter().map(|r| r.bytes).sum();
+                running as usize + c.queued.iter().map(Bytes::len).sum::<usize>()
+            })
+            .sum();
+        assert_eq!(held as u64, self.held, "bytes of unanswered requests");
+        let unsent: u64 = self.connections.values().map(|c| c.unsent).sum();
+        assert_eq!(unsent, self.unsent, "bytes of unsent answers");
+        let running: usize = self.connections.values().map(|c| c.running.len()).sum();
+        assert_eq!(running, self.owners.len(), "requests in work");
+    }
+}
+
+impl Connection {
+    fn close(&mut self, conn: ConnId, why: CloseWhy, out: &mut Effects) {
+        if self.closing {
+            return;
+        }
+        self.closing = true;
+        if !self.gone {
+            let told = why.clone();
+            out.event(Event::ConnectionClosed { conn, why: told });
+            out.push(Effect::Close { conn, why });
+        }
+    }
+
+    /// Drops what has not begun; returns its bytes.
+    fn drop_queued(&mut self) -> u64 {
+        let bytes = self.queued.iter().map(|frame| frame.len() as u64).sum();
+        self.queued.clear();
+        bytes
+    }
+}
+
+/// The first field of every request header.
+fn api_key(frame: &Bytes) -> Option<i16> {
+    let key = frame.first_chunk::<2>()?;
+    Some(i16::from_be_bytes(*key))
+}

@@ -1,0 +1,574 @@
+//! Fetch, versions 4 to 18: sessions, reads, the long poll, and answers that share the records.
+//!
+//! Owns a fetch from its arrival to its answer. A fetch that has too little waits on its partitions and is woken by the ones that
+//! move, never by a scan; one whose records must come from disk waits for those reads. It takes what room for answers is free and
+//! at least one batch: nothing waits for room while it holds some. Decides no rule of a partition.
+
+use super::connection::Answer;
+use super::{Api, Asked, Rooms, Waiting};
+use crate::fetch::session::{FetchContext, NO_SESSION, SessionRequest};
+use crate::fetch::{FetchAsk, FetchKey, FetchResult, TopicRef};
+use crate::ids::{LeaderEpoch, LogId, Offset, PartitionIndex, RequestId, Uuid};
+use crate::io::Cx;
+use crate::log::{Read, ReadError, ReadId, ReadOutcome, Records};
+use crate::mark::Mark;
+use crate::mutant::Mutant;
+use crate::time::Instant;
+use crate::wire::fetch_response::{
+    EpochEndOffset, FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint, PartitionData,
+};
+use crate::wire::{ErrorCode, FetchRequest, FetchResponse, Parts, Str};
+
+/// The first version that names topics by id. KIP-516.
+const TOPIC_IDS_SINCE: i16 = 13;
+/// The first version that tells who leads instead. KIP-951.
+const LEADER_SINCE: i16 = 16;
+/// Up to this version a storage error is told as NOT_LEADER_OR_FOLLOWER, which old clients can handle.
+const NO_STORAGE_ERROR_UNTIL: i16 = 5;
+/// `isolation_level`: committed transactions only.
+const READ_COMMITTED: i8 = 1;
+
+/// A fetch in work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct FetchWait {
+    asked: Asked,
+    context: FetchContext,
+    committed_only: bool,
+    min_bytes: u64,
+    max_bytes: u64,
+    deadline: Instant,
+    slots: Vec<Slot>,
+    /// Reads of the disk that have not ended.
+    reading: usize,
+    /// It waits on its partitions.
+    watching: bool,
+}
+
+/// One partition of a fetch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Slot {
+    log: Option<LogId>,
+    /// Bytes that it could bring when it was last looked at.
+    readable: u64,
+    reading: bool,
+    result: FetchResult,
+}
+
+/// What a look at every partition brought.
+struct Look {
+    bytes: u64,
+    /// Something must be told at once: an error, or where the logs diverge.
+    urgent: bool,
+}
+
+impl Api {
+    /// Begins a fetch.
+    pub(super) fn begin_fetch(
+        &mut self,
+        rooms: &mut Rooms,
+        cx: &mut Cx,
+        asked: Asked,
+        request: FetchRequest,
+    ) {
+        let session = session_request(asked.version, &request);
+        let (context, asks) = match self.sessions.open(cx.now.mono, session) {
+            Ok(opened) => opened,
+            Err(error) => return self.refuse_fetch(cx, asked, error, NO_SESSION),
+        };
+        // Followers speak of themselves with a node id. None is assigned to a partition of this node yet.
+        let follower = request.replica_id.max(request.replica_state.replica_id) >= 0;
+        let max_bytes = i64::from(request.max_bytes).min(rooms.config.int("fetch.max.bytes"));
+        let min_bytes = i64::from(request.min_bytes).min(max_bytes);
+        let mut wait = FetchWait {
+            asked,
+            context,
+            committed_only: request.isolation_level == READ_COMMITTED,
+            min_bytes: u64::try_from(min_bytes).unwrap_or(0),
+            max_bytes: u64::try_from(max_bytes).unwrap_or(0),
+            deadline: cx.now.mono + super::millis(request.max_wait_ms),
+            slots: Vec::with_capacity(asks.len()),
+            reading: 0,
+            watching: false,
+        };
+        let mut refused = Vec::new();
+        for (key, ask) in asks {
+            let target = if follower {
+                Err(ErrorCode::NOT_LEADER_OR_FOLLOWER)
+            } else {
+                rooms.fetch_target(&key)
+            };
+            match target {
+                Ok(log) => wait.slots.push(Slot::new(key, ask, Ok(log))),
+                Err(error) => refused.push(Slot::new(key, ask, Err(error))),
+            }
+        }
+        let anything = !wait.slots.is_empty();
+        wait.slots.append(&mut refused);
+        let look = self.look(rooms, cx, &mut wait);
+        let patient = request.max_wait_ms > 0 && anything && !self.connections.is_gone(asked.id);
+        if wait.reading > 0 {
+            self.requests.insert(asked.id, Waiting::Fetch(wait));
+        } else if patient && look.bytes < wait.min_bytes && !look.urgent {
+            self.await_data(rooms, wait);
+        } else {
+            self.answer_fetch(rooms, cx, wait);
+        }
+    }
+
+    /// Reads every partition anew.
+    fn look(&mut self, rooms: &mut Rooms, cx: &mut Cx, wait: &mut FetchWait) -> Look {
+        let room = self.connections.answer_room();
+        let mut left = wait.max_bytes.min(room);
+        let mut at_least_one = true;
+        let mut look = Look {
+            bytes: 0,
+            urgent: false,
+        };
+        for at in 0..wait.slots.len() {
+            let slot = &mut wait.slots[at];
+            if let Some(log) = slot.log {
+                let later = slot.read(rooms, cx, log, left, at_least_one);
+                if let Some(read) = later {
+                    slot.reading = true;
+                    wait.reading += 1;
+                    self.reads.insert(read, (wait.asked.id, at));
+                }
+            }
+            let slot = &wait.slots[at];
+            look.urgent |= slot.result.error != ErrorCode::NONE || slot.result.diverging.is_some();
+            look.bytes += slot.readable;
+            left = left.saturating_sub(slot.readable);
+            at_least_one &= slot.readable == 0;
+        }
+        look
+    }
+
+    fn await_data(&mut self, rooms: &mut Rooms, mut wait: FetchWait) {
+        for slot in &wait.slots {
+            if let Some(partition) = slot.log.and_then(|log| rooms.partitions.of_mut(log)) {
+                partition.watch(wait.asked.id);
+            }
+        }
+        for slot in &mut wait.slots {
+            // What was read is read again when there is enough: the fetch holds nothing while it waits.
+            slot.result.records = Parts::new();
+        }
+        wait.watching = true;
+        self.timers.insert((wait.deadline, wait.asked.id));
+        self.requests.insert(wait.asked.id, Waiting::Fetch(wait));
+    }
+
+    /// The high watermark of a partition has moved, or the partition has failed: a fetch that waits on it may have enough.
+    pub(super) fn wake_fetch(&mut self, rooms: &mut Rooms, cx: &mut Cx, id: RequestId, log: LogId) {
+        let Some(Waiting::Fetch(wait)) = self.requests.get_mut(&id) else {
+            return;
+        };
+        if !wait.watching {
+            return;
+        }
+        let most = wait.max_bytes;
+        let Some(slot) = wait.slots.iter_mut().find(|slot| slot.log == Some(log)) else {
+            return;
+        };
+        // What must come from disk is not the news that the fetch waits for: it is counted, and read when the wait ends.
+        slot.read(rooms, cx, log, most, true);
+        slot.result.records = Parts::new();
+        let urgent = slot.result.error != ErrorCode::NONE || slot.result.diverging.is_some();
+        let bytes: u64 = wait.slots.iter().map(|slot| slot.readable).sum();
+        if (urgent || bytes >= wait.min_bytes)
+            && let Some(Waiting::Fetch(wait)) = self.requests.remove(&id)
+        {
+            cx.out.mark(Mark::FetchWokenByAppend);
+            self.complete_fetch(rooms, cx, wait);
+        }
+    }
+
+    /// The fetch has waited long enough.
+    pub(super) fn expire_fetch(&mut self, rooms: &mut Rooms, cx: &mut Cx, wait: FetchWait) {
+        cx.out.mark(Mark::FetchTimedOut);
+        self.complete_fetch(rooms, cx, wait);
+    }
+
+    /// Ends the wait with whatever there is.
+    fn complete_fetch(&mut self, rooms: &mut Rooms, cx: &mut Cx, mut wait: FetchWait) {
+        self.stop_watching(rooms, &mut wait);
+        self.look(rooms, cx, &mut wait);
+        if wait.reading > 0 {
+            self.requests.insert(wait.asked.id, Waiting::Fetch(wait));
+        } else {
+            self.answer_fetch(rooms, cx, wait);
+        }
+    }
+
+    fn stop_watching(&mut self, rooms: &mut Rooms, wait: &mut FetchWait) {
+        if !std::mem::take(&mut wait.watching) {
+            return;
+        }
+        self.timers.remove(&(wait.deadline, wait.asked.id));
+        for slot in &wait.slots {
+            if let Some(partition) = slot.log.and_then(|log| rooms.partitions.of_mut(log)) {
+                partition.unwatch(wait.asked.id);
+            }
+        }
+    }
+
+    /// The peer is gone: nobody waits for the fetch.
+    pub(super) fn abandon_fetch(&mut self, rooms: &mut Rooms, cx: &mut Cx, mut wait: FetchWait) {
+        self.stop_watching(rooms, &mut wait);
+        self.connections
+            .finish(wait.asked.id, Answer::Silent, cx.out);
+    }
+
+    /// Does the fetch wait for data, and not for the disk?
+    pub(super) fn is_watching(wait: &FetchWait) -> bool {
+        wait.watching
+    }
+
+    /// A read of the disk has ended.
+    pub fn on_read(
+        &mut self,
+        rooms: &mut Rooms,
+        cx: &mut Cx,
+        read: ReadId,
+        outcome: Result<Records, ReadError>,
+    ) {
+        let Some((id, at)) = self.reads.remove(&read) else {
+            return;
+        };
+        let Some(Waiting::Fetch(wait)) = self.requests.get_mut(&id) else {
+            return;
+        };
+        let Some(slot) = wait.slots.get_mut(at).filter(|slot| slot.reading) else {
+            return;
+        };
+        slot.reading = false;
+        wait.reading -= 1;
+        match outcome {
+            Ok(records) => slot.result.records = records.parts,
+            Err(error) => slot.fail(ErrorCode(error.code())),
+        }
+        if wait.reading == 0
+            && let Some(Waiting::Fetch(wait)) = self.requests.remove(&id)
+        {
+            self.answer_fetch(rooms, cx, wait);
+        }
+    }
+
+    fn answer_fetch(&mut self, rooms: &Rooms, cx: &mut Cx, wait: FetchWait) {
+        let asked = wait.asked;
+        let all = wait.slots.len();
+        let mut results: Vec<FetchResult> =
+            wait.slots.into_iter().map(|slot| slot.result).collect();
+        let session = self
+            .sessions
+            .answer(cx.now.mono, cx.rng, wait.context, &mut results);
+        let session_id = match session {
+            Ok(id) => id,
+            Err(error) => {
+                let id = match wait.context {
+                    FetchContext::Incremental { id, .. } => id,
+                    FetchContext::Sessionless | FetchContext::Full { .. } => NO_SESSION,
+                };
+                return self.refuse_fetch(cx, asked, error, id);
+            }
+        };
+        if results.len() < all {
+            cx.out.mark(Mark::IncrementalFetch);
+        }
+        let mut response = FetchResponse {
+            session_id,
+            ..Default::default()
+        };
+        for result in results {
+            let topic = rooms.topic_in_answer(&mut response, &result.key.topic);
+            let partition = partition_data(asked.version, wait.committed_only, &result);
+            response.responses[topic].partitions.push(partition);
+            if asked.version >= LEADER_SINCE {
+                rooms.tell_leader(asked, &mut response, topic, &result);
+            }
+        }
+        self.reply(cx, asked, &response);
+    }
+
+    fn refuse_fetch(&mut self, cx: &mut Cx, asked: Asked, error_code: ErrorCode, session_id: i32) {
+        let response = FetchResponse {
+            error_code,
+            session_id,
+            ..Default::default()
+        };
+        self.reply(cx, asked, &response);
+    }
+}
+
+impl Slot {
+    fn new(key: FetchKey, ask: FetchAsk, target: Result<LogId, ErrorCode>) -> Slot {
+        let error = target.err().unwrap_or(ErrorCode::NONE);
+        Slot {
+            log: target.ok(),
+            readable: 0,
+            reading: false,
+            result: FetchResult::failed(key, ask, error),
+        }
+    }
+
+    fn fail(&mut self, error: ErrorCode) {
+        let (key, ask) = (self.result.key.clone(), self.result.ask);
+        self.result = FetchResult::failed(key, ask, error);
+        self.readable = 0;
+    }
+
+    /// Reads the partition as it is now. Returns the read of the disk that must end first, if one must; `readable` then counts as
+    /// much as it may bring.
+    fn read(
+        &mut self,
+        rooms: &mut Rooms,
+        cx: &mut Cx,
+        log: LogId,
+        left: u64,
+        at_least_one: bool,
+    ) -> Option<ReadId> {
+        let ask = self.result.ask;
+        let wanted = left.min(u64::try_from(ask.max_bytes).unwrap_or(0));
+        let max_bytes = u32::try_from(wanted).unwrap_or(u32::MAX);
+        self.readable = 0;
+        match rooms.fetch_one(cx, log, ask, max_bytes, at_least_one) {
+            Err(error) => {
+                self.fail(error);
+                None
+            }
+            Ok(found) => {
+                self.result.error = ErrorCode::NONE;
+                self.result.high_watermark = found.high_watermark;
+                self.result.last_stable_offset = found.last_stable_offset;
+                self.result.log_start = found.log_start;
+                self.result.diverging = found.diverging;
+                self.result.records = Parts::new();
+                match found.outcome {
+                    ReadOutcome::Ready(records) => {
+                        self.readable = records.parts.len() as u64;
+                        self.result.records = records.parts;
+                        None
+                    }
+                    ReadOutcome::Later(read) => {
+                        self.readable = wanted.max(1);
+                        Some(read)
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What one partition brought.
+struct Found {
+    high_watermark: Offset,
+    last_stable_offset: Offset,
+    log_start: Offset,
+    diverging: Option<(LeaderEpoch, Offset)>,
+    outcome: ReadOutcome,
+}
+
+impl Rooms {
+    fn fetch_target(&self, key: &FetchKey) -> Result<LogId, ErrorCode> {
+        let (id, unknown) = match &key.topic {
+            TopicRef::Id(id) => (
+                self.image.topics.by_id(*id).map(|topic| topic.id),
+                ErrorCode::UNKNOWN_TOPIC_ID,
+            ),
+            TopicRef::Name(name) => (
+                self.image.topics.id(name),
+                ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+            ),
+        };
+        let id = id.ok_or(unknown)?;
+        let partition = self.partitions.find(id, key.partition);
+        partition
+            .map(|partition| partition.log)
+            .ok_or_else(|| self.missing_partition(id, key.partition))
+    }
+
+    fn fetch_one(
+        &mut self,
+        cx: &mut Cx,
+        log: LogId,
+        ask: FetchAsk,
+        max_bytes: u32,
+        at_least_one: bool,
+    ) -> Result<Found, ErrorCode> {
+        let partition = self
+            .partitions
+            .of(log)
+            .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+        partition.usable(ask.current_leader_epoch)?;
+        let view = self.view(log)?;
+        let mut found = Found {
+            high_watermark: partition.high_watermark(),
+            last_stable_offset: partition.last_stable_offset(),
+            log_start: view.start,
+            diverging: None,
+            outcome: ReadOutcome::Ready(Records::default()),
+        };
+        if let Some(epoch) = ask.last_fetched_epoch {
+            found.diverging = self.diverges(log, epoch, ask.offset)?;
+            if found.diverging.is_some() {
+                return Ok(found);
+            }
+        }
+        let below = if cx.mutants.has(Mutant::ServeAboveHighWatermark) {
+            view.written
+        } else {
+            found.high_watermark
+        };
+        let read = Read {
+            from: ask.offset,
+            max_bytes,
+            below,
+            at_least_one,
+        };
+        let outcome = self.store.read(cx, log, read);
+        found.outcome = outcome.map_err(|error| ErrorCode(error.code()))?;
+        Ok(found)
+    }
+
+    /// Where the log of a client that has a record of `epoch` before `offset` ends being a prefix of ours. KIP-595.
+    fn diverges(
+        &self,
+        log: LogId,
+        epoch: LeaderEpoch,
+        offset: Offset,
+    ) -> Result<Option<(LeaderEpoch, Offset)>, ErrorCode> {
+        let (ours, end) = self.store.epoch_end_offset(log, epoch);
+        if ours == LeaderEpoch::NONE || offset < self.view(log)?.start {
+            return Err(ErrorCode::OFFSET_OUT_OF_RANGE);
+        }
+        Ok((ours < epoch || end < offset).then_some((ours, end)))
+    }
+
+    /// The place of a topic in the answer: the last one if it is the same topic, else a new one.
+    fn topic_in_answer(&self, response: &mut FetchResponse, topic: &TopicRef) -> usize {
+        let (name, id) = match topic {
+            TopicRef::Id(id) => (Str::EMPTY, *id),
+            TopicRef::Name(name) => (name.clone(), Uuid::ZERO),
+        };
+        let same = |last: &FetchableTopicResponse| last.topic == name && last.topic_id == id;
+        if !response.responses.last().is_some_and(same) {
+            response.responses.push(FetchableTopicResponse {
+                topic: name,
+                topic_id: id,
+                ..Default::default()
+            });
+        }
+        response.responses.len() - 1
+    }
+
+    fn tell_leader(
+        &self,
+        asked: Asked,
+        response: &mut FetchResponse,
+        topic: usize,
+        result: &FetchResult,
+    ) {
+        let leader_matters = matches!(
+            result.error,
+            ErrorCode::NOT_LEADER_OR_FOLLOWER | ErrorCode::FENCED_LEADER_EPOCH
+        );
+        let id = match &result.key.topic {
+            TopicRef::Id(id) => Some(*id),
+            TopicRef::Name(name) => self.image.topics.id(name),
+        };
+        let leader = id.and_then(|id| self.leader_of(id, result.key.partition, asked.listener));
+        let Some(leader) = leader.filter(|_| leader_matters) else {
+            return;
+        };
+        if let Some(partition) = response.responses[topic].partitions.last_mut() {
+            partition.current_leader = LeaderIdAndEpoch {
+                leader_id: leader.id.0,
+                leader_epoch: leader.epoch.0,
+                ..Default::default()
+            };
+        }
+        let mut endpoints = response.node_endpoints.iter();
+        if let Some(endpoint) = leader.endpoint
+            && !endpoints.any(|known| known.node_id == leader.id.0)
+        {
+            response.node_endpoints.push(NodeEndpoint {
+                node_id: leader.id.0,
+                host: endpoint.host,
+                port: endpoint.port,
+                rack: endpoint.rack,
+                ..Default::default()
+            });
+        }
+    }
+}
+
+fn session_request(version: i16, request: &FetchRequest) -> SessionRequest {
+    let by_id = version >= TOPIC_IDS_SINCE;
+    let named = |name: &Str, id: Uuid| {
+        if by_id {
+            TopicRef::Id(id)
+        } else {
+            TopicRef::Name(name.clone())
+        }
+    };
+    let epoch = |epoch: i32| (epoch >= 0).then_some(LeaderEpoch(epoch));
+    let mut asks = Vec::new();
+    for topic in &request.topics {
+        let name = named(&topic.topic, topic.topic_id);
+        asks.extend(topic.partitions.iter().map(|partition| {
+            let key = FetchKey {
+                topic: name.clone(),
+                partition: PartitionIndex(partition.partition),
+            };
+            let ask = FetchAsk {
+                offset: Offset(partition.fetch_offset),
+                max_bytes: partition.partition_max_bytes,
+                current_leader_epoch: epoch(partition.current_leader_epoch),
+                last_fetched_epoch: epoch(partition.last_fetched_epoch),
+            };
+            (key, ask)
+        }));
+    }
+    let mut forgotten = Vec::new();
+    for topic in &request.forgotten_topics_data {
+        let name = named(&topic.topic, topic.topic_id);
+        forgotten.extend(topic.partitions.iter().map(|partition| FetchKey {
+            topic: name.clone(),
+            partition: PartitionIndex(*partition),
+        }));
+    }
+    SessionRequest {
+        id: request.session_id,
+        epoch: request.session_epoch,
+        uses_topic_ids: by_id,
+        asks,
+        forgotten,
+    }
+}
+
+fn partition_data(version: i16, committed_only: bool, result: &FetchResult) -> PartitionData {
+    let storage_error = result.error == ErrorCode::KAFKA_STORAGE_ERROR;
+    let error_code = if storage_error && version <= NO_STORAGE_ERROR_UNTIL {
+        ErrorCode::NOT_LEADER_OR_FOLLOWER
+    } else {
+        result.error
+    };
+    let diverging = result.diverging.map(|(epoch, end)| EpochEndOffset {
+        epoch: epoch.0,
+        end_offset: end.0,
+        ..Default::default()
+    });
+    // Null says "all is committed", an empty list "of these transactions, none was aborted".
+    let aborted = (committed_only && result.error == ErrorCode::NONE).then(Vec::new);
+    PartitionData {
+        partition_index: result.key.partition.0,
+        error_code,
+        high_watermark: result.high_watermark.0,
+        last_stable_offset: result.last_stable_offset.0,
+        log_start_offset: result.log_start.0,
+        diverging_epoch: diverging.unwrap_or_default(),
+        aborted_transactions: aborted,
+        records: Some(result.records.clone()),
+        ..Default::default()
+    }
+}

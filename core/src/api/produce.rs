@@ -1,0 +1,574 @@
+//! Produce, versions 3 to 13: from the request's slices to appends, and from the clock of durability back to an answer.
+//!
+//! Owns a produce request from its arrival to its answer: which partitions are still being checked, which wait to be
+//! written or committed. Appends of a connection happen in the order of its requests, whatever order the checks end
+//! in. Decides no rule of a partition; never answers acks=0 (a failure closes the connection instead: closing is the only way to tell).
+
+use bytes::Bytes;
+
+use super::connection::Answer;
+use super::{Api, Asked, Rooms, Waiting};
+use crate::controller::is_internal_topic;
+use crate::ids::{ConnId, LogId, Offset, PartitionIndex, RequestId, Uuid};
+use crate::io::{CloseWhy, Cx, Effect, Token};
+use crate::log::{Append, Origin};
+use crate::mark::Mark;
+use crate::partition::Acks;
+use crate::time::Instant;
+use crate::wire::batch::Compression;
+use crate::wire::produce_response::{
+    BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse,
+    TopicProduceResponse,
+};
+use crate::wire::{ErrorCode, ProduceRequest, ProduceResponse, Str};
+use crate::work::{Facts, Job, RecordsFault, ValidBatch};
+
+/// The client id whose holder may write to internal topics.
+const ADMIN_CLIENT: &str = "__admin_client";
+/// The first version in which a batch may be compressed with zstd. KIP-110.
+const ZSTD_SINCE: i16 = 7;
+/// The first version that tells who leads instead. KIP-951.
+const LEADER_SINCE: i16 = 10;
+
+/// A produce request in work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ProduceWait {
+    asked: Asked,
+    acks: Acks,
+    deadline: Instant,
+    topics: Vec<Topic>,
+    slots: Vec<Slot>,
+    /// Slots whose records are being checked.
+    unchecked: usize,
+    /// Slots that wait for the disk.
+    unacknowledged: usize,
+}
+
+/// How the request named a topic, which the answer repeats.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Topic {
+    name: Str,
+    id: Uuid,
+}
+
+/// One partition of the request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Slot {
+    /// Its place in `topics`.
+    topic: usize,
+    index: PartitionIndex,
+    log: Option<LogId>,
+    state: State,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum State {
+    /// The records are being checked.
+    Checking,
+    /// What the check said.
+    Checked(Box<Result<ValidBatch, RecordsFault>>),
+    /// Appended; everything below `end` must be acknowledged.
+    Appended { end: Offset, result: Outcome },
+    /// Done.
+    Done(Outcome),
+}
+
+/// What the answer says of one partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Outcome {
+    error: ErrorCode,
+    base_offset: Offset,
+    log_append_time: i64,
+    log_start: Offset,
+    record_errors: Vec<(i32, String)>,
+    message: Option<String>,
+}
+
+impl Outcome {
+    fn failed(error: ErrorCode) -> Outcome {
+        Outcome {
+            error,
+            base_offset: Offset(-1),
+            log_append_time: -1,
+            log_start: Offset(-1),
+            record_errors: Vec::new(),
+            message: None,
+        }
+    }
+
+    fn because(error: ErrorCode, message: impl Into<String>) -> Outcome {
+        Outcome {
+            message: Some(message.into()),
+            ..Outcome::failed(error)
+        }
+    }
+}
+
+/// The records of one partition that are being checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Checking {
+    request: RequestId,
+    slot: usize,
+}
+
+impl Api {
+    /// Begins a produce request: asks for the check of every partition's records.
+    pub(super) fn begin_produce(
+        &mut self,
+        rooms: &mut Rooms,
+        cx: &mut Cx,
+        asked: Asked,
+        client_id: Option<&Str>,
+        request: ProduceRequest,
+    ) {
+        let acks = Acks::from_wire(request.acks);
+        let mut wait = ProduceWait {
+            asked,
+            acks: acks.unwrap_or(Acks::Leader),
+            deadline: cx.now.mono + super::millis(request.timeout_ms),
+            topics: Vec::with_capacity(request.topic_data.len()),
+            slots: Vec::new(),
+            unchecked: 0,
+            unacknowledged: 0,
+        };
+        let internal_allowed = client_id.is_some_and(|id| *id == ADMIN_CLIENT);
+        for topic in request.topic_data {
+            let (name, id) = (topic.name, topic.topic_id);
+            wait.topics.push(Topic { name, id });
+            for partition in topic.partition_data {
+                let index = PartitionIndex(partition.index);
+                let target = wait
+                    .topics
+                    .last()
+                    .map_or(Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION), |topic| {
+                        rooms.produce_target(asked.version, topic, index, internal_allowed)
+                    });
+                let target = match acks {
+                    Some(_) => target,
+                    None => target.and(Err(ErrorCode::INVALID_REQUIRED_ACKS)),
+                };
+                let slot = self.check_records(rooms, cx, &wait, target, index, partition.records);
+                wait.unchecked += usize::from(slot.state == State::Checking);
+                wait.slots.push(slot);
+            }
+        }
+        self.requests.insert(asked.id, Waiting::Produce(wait));
+        self.appends
+            .entry(asked.conn)
+            .or_default()
+            .push_back(asked.id);
+        self.append_in_order(rooms, cx, asked.conn);
+    }
+
+    fn check_records(
+        &mut self,
+        rooms: &Rooms,
+        cx: &mut Cx,
+        wait: &ProduceWait,
+        target: Result<LogId, ErrorCode>,
+        index: PartitionIndex,
+        records: Option<Bytes>,
+    ) -> Slot {
+        let state = match (target, records) {
+            (Err(error), _) => State::Done(Outcome::failed(error)),
+            (Ok(_), None) => State::Done(Outcome::because(
+                ErrorCode::INVALID_RECORD,
+                "a produce request must have one record batch per partition",
+            )),
+            (Ok(log), Some(records)) => match rooms.view(log) {
+                Ok(view) => {
+                    let (request, slot) = (wait.asked.id, wait.slots.len());
+                    let token = self.pending.wait(Checking { request, slot });
+                    let rules = view.config.rules(cx.now.wall);
+                    let job = Job::Validate { records, rules };
+                    cx.out.push(Effect::Work { token, job });
+                    State::Checking
+                }
+                Err(error) => State::Done(Outcome::failed(error)),
+            },
+        };
+        Slot {
+            topic: wait.topics.len() - 1,
+            index,
+            log: target.ok(),
+            state,
+        }
+    }
+
+    /// The check of one partition's records has ended.
+    pub fn on_worked(&mut self, rooms: &mut Rooms, cx: &mut Cx, token: Token, facts: Facts) {
+        let Facts::Validated(result) = facts else {
+            return;
+        };
+        let Some(checking) = self.pending.complete(token, cx.mutants) else {
+            cx.out.mark(Mark::StaleCompletion);
+            return;
+        };
+        let Some(Waiting::Produce(wait)) = self.requests.get_mut(&checking.request) else {
+            return;
+        };
+        let conn = wait.asked.conn;
+        if let Some(slot) = wait.slots.get_mut(checking.slot)
+            && slot.state == State::Checking
+        {
+            slot.state = State::Checked(Box::new(result));
+            wait.unchecked -= 1;
+        }
+        if wait.unchecked == 0 {
+            self.append_in_order(rooms, cx, conn);
+        }
+    }
+
+    /// Appends what is checked, up to the first request of the connection that is not.
+    fn append_in_order(&mut self, rooms: &mut Rooms, cx: &mut Cx, conn: ConnId) {
+        while let Some(queue) = self.appends.get_mut(&conn) {
+            let Some(first) = queue.front().copied() else {
+                self.appends.remove(&conn);
+                return;
+            };
+            if let Some(Waiting::Produce(wait)) = self.requests.get(&first)
+                && wait.unchecked > 0
+            {
+                return;
+            }
+            queue.pop_front();
+            if let Some(Waiting::Produce(wait)) = self.requests.remove(&first) {
+                self.append(rooms, cx, wait);
+            }
+        }
+    }
+
+    fn append(&mut self, rooms: &mut Rooms, cx: &mut Cx, mut wait: ProduceWait) {
+        for slot in &mut wait.slots {
+            let (State::Checked(checked), Some(log)) = (&mut slot.state, slot.log) else {
+                continue;
+            };
+            let unread = RecordsFault {
+                kind: crate::work::RecordsFaultKind::Corrupt,
+                message: String::new(),
+                records: Vec::new(),
+            };
+            let checked = std::mem::replace(checked.as_mut(), Err(unread));
+            slot.state = rooms.append(cx, log, checked, wait.acks, wait.asked.version);
+            if let State::Appended { end, .. } = slot.state
+                && wait.acks != Acks::None
+                && let Some(partition) = rooms.partitions.of_mut(log)
+                && partition.await_acks(wait.acks, end, wait.asked.id, cx.mutants)
+            {
+                wait.unacknowledged += 1;
+            } else if let State::Appended { result, .. } = &slot.state {
+                slot.state = State::Done(result.clone());
+            }
+        }
+        if wait.unacknowledged == 0 {
+            self.answer_produce(rooms, cx, wait);
+        } else {
+            self.timers.insert((wait.deadline, wait.asked.id));
+            self.requests.insert(wait.asked.id, Waiting::Produce(wait));
+        }
+    }
+
+    /// The log of a partition has moved on: appends that `request` waits for there may be acknowledged.
+    pub(super) fn acknowledge(
+        &mut self,
+        rooms: &mut Rooms,
+        cx: &mut Cx,
+        request: RequestId,
+        log: LogId,
+    ) {
+        let Some(Waiting::Produce(wait)) = self.requests.get_mut(&request) else {
+            return;
+        };
+        for slot in wait.slots.iter_mut().filter(|slot| slot.log == Some(log)) {
+            let State::Appended { end, result } = &slot.state else {
+                continue;
+            };
+            let settled = match rooms.partitions.of(log) {
+                None => Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
+                Some(partition) if partition.usable(None).is_err() => partition.usable(None).err(),
+                Some(partition) if partition.is_acknowledged(wait.acks, *end, cx.mutants) => {
+                    Some(rooms.enough_replicas_after(log, wait.acks))
+                }
+                Some(_) => None,
+            };
+            if let Some(error) = settled {
+                let mut result = result.clone();
+                result.error = error;
+                slot.state = State::Done(result);
+                wait.unacknowledged -= 1;
+            }
+        }
+        self.answer_if_acknowledged(rooms, cx, request);
+    }
+
+    /// Appends to a log from offset `from` on are lost: whoever waits for them is told.
+    pub(super) fn fail_appends(
+        &mut self,
+        rooms: &Rooms,
+        cx: &mut Cx,
+        request: RequestId,
+        log: LogId,
+        from: Offset,
+    ) {
+        let Some(Waiting::Produce(wait)) = self.requests.get_mut(&request) else {
+            return;
+        };
+        for slot in wait.slots.iter_mut().filter(|slot| slot.log == Some(log)) {
+            if let State::Appended { end, .. } = &slot.state
+                && *end > from
+            {
+                slot.state = State::Done(Outcome::failed(ErrorCode::KAFKA_STORAGE_ERROR));
+                wait.unacknowledged -= 1;
+            }
+        }
+        self.answer_if_acknowledged(rooms, cx, request);
+    }
+
+    fn answer_if_acknowledged(&mut self, rooms: &Rooms, cx: &mut Cx, request: RequestId) {
+        if let Some(Waiting::Produce(wait)) = self.requests.get(&request)
+            && wait.unacknowledged == 0
+            && let Some(Waiting::Produce(wait)) = self.requests.remove(&request)
+        {
+            self.timers.remove(&(wait.deadline, request));
+            self.answer_produce(rooms, cx, wait);
+        }
+    }
+
+    /// The client waits no longer: what is not acknowledged is told so.
+    pub(super) fn expire_produce(&mut self, rooms: &mut Rooms, cx: &mut Cx, mut wait: ProduceWait) {
+        for slot in &mut wait.slots {
+            if let State::Appended { end, result } = &slot.state {
+                let partition = slot.log.and_then(|log| rooms.partitions.of_mut(log));
+                if let Some(partition) = partition {
+                    partition.forget_acks(*end, wait.asked.id);
+                }
+                let mut result = result.clone();
+                result.error = ErrorCode::REQUEST_TIMED_OUT;
+                slot.state = State::Done(result);
+            }
+        }
+        self.answer_produce(rooms, cx, wait);
+    }
+
+    fn answer_produce(&mut self, rooms: &Rooms, cx: &mut Cx, wait: ProduceWait) {
+        let asked = wait.asked;
+        if wait.acks == Acks::None {
+            let failed = wait.slots.iter().any(|slot| {
+                !matches!(&slot.state, State::Done(outcome) if outcome.error == ErrorCode::NONE)
+            });
+            let answer = if failed {
+                Answer::Close(CloseWhy::AcksZeroFailed)
+            } else {
+                Answer::Silent
+            };
+            self.connections.finish(asked.id, answer, cx.out);
+            return;
+        }
+        let mut response = ProduceResponse {
+            responses: wait
+                .topics
+                .into_iter()
+                .map(|topic| TopicProduceResponse {
+                    name: topic.name,
+                    topic_id: topic.id,
+                    ..Default::default()
+                })
+                .collect(),
+            ..Default::default()
+        };
+        for slot in wait.slots {
+            let State::Done(outcome) = slot.state else {
+                continue;
+            };
+            let mut partition = partition_response(slot.index, outcome);
+            if asked.version >= LEADER_SINCE
+                && partition.error_code == ErrorCode::NOT_LEADER_OR_FOLLOWER
+                && let Some(topic) = response.responses.get(slot.topic)
+                && let Some(leader) =
+                    rooms.leader_in(&topic.name, topic.topic_id, slot.index, asked)
+            {
+                partition.current_leader = LeaderIdAndEpoch {
+                    leader_id: leader.id.0,
+                    leader_epoch: leader.epoch.0,
+                    ..Default::default()
+                };
+                let mut endpoints = response.node_endpoints.iter();
+                if let Some(endpoint) = leader.endpoint
+                    && !endpoints.any(|known| known.node_id == leader.id.0)
+                {
+                    response.node_endpoints.push(NodeEndpoint {
+                        node_id: leader.id.0,
+                        host: endpoint.host,
+                        port: endpoint.port,
+                        rack: endpoint.rack,
+                        ..Default::default()
+                    });
+                }
+            }
+            if let Some(topic) = response.responses.get_mut(slot.topic) {
+                topic.partition_responses.push(partition);
+            }
+        }
+        self.reply(cx, asked, &response);
+    }
+}
+
+fn partition_response(index: PartitionIndex, outcome: Outcome) -> PartitionProduceResponse {
+    let record_errors = outcome.record_errors.into_iter();
+    PartitionProduceResponse {
+        index: index.0,
+        error_code: outcome.error,
+        base_offset: outcome.base_offset.0,
+        log_append_time_ms: outcome.log_append_time,
+        log_start_offset: outcome.log_start.0,
+        record_errors: record_errors
+            .map(|(batch_index, message)| BatchIndexAndErrorMessage {
+                batch_index,
+                batch_index_error_message: Some(Str::from(message)),
+                ..Default::default()
+            })
+            .collect(),
+        error_message: outcome.message.map(Str::from),
+        ..Default::default()
+    }
+}
+
+impl Rooms {
+    /// The log that a produce of `version` to a partition goes to.
+    fn produce_target(
+        &self,
+        version: i16,
+        topic: &Topic,
+        index: PartitionIndex,
+        internal_allowed: bool,
+    ) -> Result<LogId, ErrorCode> {
+        let named_by_id = version > 12;
+        let (known, unknown) = if named_by_id {
+            let known = self.image.topics.by_id(topic.id);
+            (known, ErrorCode::UNKNOWN_TOPIC_ID)
+        } else {
+            let known = self.image.topics.by_name(&topic.name);
+            (known, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
+        };
+        let known = known.ok_or(unknown)?;
+        if is_internal_topic(&known.name) && !internal_allowed {
+            return Err(ErrorCode::INVALID_TOPIC_EXCEPTION);
+        }
+        match self.partitions.find(known.id, index) {
+            Some(partition) => Ok(partition.log),
+            None => Err(self.missing_partition(known.id, index)),
+        }
+    }
+
+    /// Appends a checked batch, or tells why not.
+    fn append(
+        &mut self,
+        cx: &mut Cx,
+        log: LogId,
+        checked: Result<ValidBatch, RecordsFault>,
+        acks: Acks,
+        version: i16,
+    ) -> State {
+        match self.try_append(cx, log, checked, acks, version) {
+            Ok(state) => state,
+            Err(outcome) => State::Done(*outcome),
+        }
+    }
+
+    fn try_append(
+        &mut self,
+        cx: &mut Cx,
+        log: LogId,
+        checked: Result<ValidBatch, RecordsFault>,
+        acks: Acks,
+        version: i16,
+    ) -> Result<State, Box<Outcome>> {
+        let Some(partition) = self.partitions.of(log) else {
+            return Err(Box::new(Outcome::failed(
+                ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+            )));
+        };
+        partition
+            .usable(None)
+            .map_err(|error| Box::new(Outcome::failed(error)))?;
+        let log_start = self.view(log).map_or(Offset(-1), |view| view.start);
+        if acks == Acks::All && !partition.has_enough_replicas() {
+            let mut outcome = Outcome::failed(ErrorCode::NOT_ENOUGH_REPLICAS);
+            outcome.log_start = log_start;
+            return Err(Box::new(outcome));
+        }
+        let batch = checked.map_err(|fault| {
+            Box::new(Outcome {
+                error: ErrorCode(fault.kind.code()),
+                log_start,
+                record_errors: fault.records,
+                message: Some(fault.message),
+                ..Outcome::failed(ErrorCode::NONE)
+            })
+        })?;
+        if version < ZSTD_SINCE && batch.header.compression() == Some(Compression::Zstd) {
+            return Err(Box::new(Outcome::because(
+                ErrorCode::UNSUPPORTED_COMPRESSION_TYPE,
+                "produce requests before version 7 may not use zstd",
+            )));
+        }
+        if batch.header.is_transactional() {
+            return Err(Box::new(Outcome::because(
+                ErrorCode::INVALID_TXN_STATE,
+                "this node coordinates no transactions",
+            )));
+        }
+        let epoch = partition.assignment().leader_epoch;
+        let append = Append {
+            batch,
+            epoch,
+            origin: Origin::Client,
+        };
+        let appended = self.store.append(cx, log, append);
+        let appended = appended.map_err(|error| {
+            Box::new(Outcome {
+                log_start,
+                ..Outcome::because(ErrorCode(error.code()), error.to_string())
+            })
+        })?;
+        if appended.duplicate {
+            cx.out.mark(Mark::DuplicateBatch);
+        }
+        let result = Outcome {
+            error: ErrorCode::NONE,
+            base_offset: appended.base,
+            log_append_time: appended.log_append_time,
+            log_start,
+            record_errors: Vec::new(),
+            message: None,
+        };
+        Ok(State::Appended {
+            end: appended.last.next(),
+            result,
+        })
+    }
+
+    /// Who leads a partition that a produce named by name or, since version 13, by id.
+    fn leader_in(
+        &self,
+        name: &Str,
+        id: Uuid,
+        index: PartitionIndex,
+        asked: Asked,
+    ) -> Option<super::Leader> {
+        let named = self.image.topics.id(name);
+        let id = if asked.version > 12 { Some(id) } else { named };
+        self.leader_of(id?, index, asked.listener)
+    }
+
+    /// Whether the in-sync set is still large enough when an acks=all append is committed.
+    fn enough_replicas_after(&self, log: LogId, acks: Acks) -> ErrorCode {
+        let partition = self.partitions.of(log);
+        let enough = partition.is_none_or(|partition| partition.has_enough_replicas());
+        if acks == Acks::All && !enough {
+            ErrorCode::NOT_ENOUGH_REPLICAS_AFTER_APPEND
+        } else {
+            ErrorCode::NONE
+        }
+    }
+}

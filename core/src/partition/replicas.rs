@@ -1,0 +1,309 @@
+//! From metadata to partitions: which logs this node must have, and who leads them.
+//!
+//! Owns what committed metadata still asks of this node. It waits until the store has found what is on disk, then creates what is
+//! missing, deletes what no topic has any more, and begins the epochs that this node leads. Goes on in pieces, so that a step
+//! stays short with many partitions.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Partitions;
+use super::leader::{Assignment, Partition};
+use crate::config::{Config, LogConfig};
+use crate::ids::{LogId, NodeId, Offset, PartitionIndex, RequestId, Uuid};
+use crate::io::Cx;
+use crate::log::{self, LogStore, NewLog, StoreConfig};
+use crate::metadata::{Delta, Image, Resource};
+use crate::wire::Str;
+
+/// The most partitions that one piece looks at.
+const PIECE: usize = 500;
+
+/// What committed metadata still asks of this node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replicas {
+    node: NodeId,
+    /// The store has found what is on disk.
+    found: bool,
+    changed: BTreeSet<(Uuid, i32)>,
+    removed: Vec<(Uuid, i32)>,
+    configured: BTreeSet<(Uuid, i32)>,
+    /// Created, not open yet.
+    opening: BTreeSet<LogId>,
+}
+
+/// Requests that need not wait any longer, by the log that they waited on.
+pub type Released = BTreeMap<LogId, (Vec<RequestId>, Vec<RequestId>)>;
+
+impl Replicas {
+    /// Nothing is asked yet.
+    #[must_use]
+    pub fn new(node: NodeId) -> Replicas {
+        Replicas {
+            node,
+            found: false,
+            changed: BTreeSet::new(),
+            removed: Vec::new(),
+            configured: BTreeSet::new(),
+            opening: BTreeSet::new(),
+        }
+    }
+
+    /// Notes what committed records have changed.
+    pub fn note(&mut self, image: &Image, delta: Delta) {
+        self.changed.extend(delta.partitions);
+        for topic in delta.topics_removed {
+            let gone = topic.partitions.keys().map(|index| (topic.id, *index));
+            self.removed.extend(gone);
+        }
+        for resource in delta.configs {
+            let all = resource.kind == Resource::BROKER;
+            let one = image.topics.by_name(&resource.name);
+            let one = one.filter(|_| resource.kind == Resource::TOPIC);
+            let topics = image.topics.iter().filter(|_| all).chain(one);
+            for topic in topics {
+                let indexes = topic.partitions.keys().map(|index| (topic.id, *index));
+                self.configured.extend(indexes);
+            }
+        }
+    }
+
+    /// The store has found what is on disk: `logs` without those that metadata knows are left over from topics that are gone.
+    pub fn found(&mut self, store: &LogStore, image: &Image) {
+        self.found = true;
+        for log in store.logs() {
+            let Some(view) = store.view(log) else {
+                continue;
+            };
+            let at = (view.topic_id, view.partition.0);
+            let ours = image.topics.partition(at.0, at.1);
+            let ours = ours.is_some_and(|partition| partition.replicas.contains(&self.node.0));
+            if !ours && view.topic_id != Uuid::METADATA_TOPIC {
+                self.removed.push(at);
+            }
+        }
+    }
+
+    /// True if nothing is left to do: every partition is open or offline.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.found && !self.has_work() && self.opening.is_empty()
+    }
+
+    /// True if [`Replicas::go_on`] has something to do.
+    #[must_use]
+    pub fn has_work(&self) -> bool {
+        self.found
+            && !(self.changed.is_empty() && self.removed.is_empty() && self.configured.is_empty())
+    }
+
+    /// Does a piece of the work.
+    pub fn go_on(
+        &mut self,
+        cx: &mut Cx,
+        config: &Config,
+        store: &mut LogStore,
+        image: &Image,
+        partitions: &mut Partitions,
+    ) -> Released {
+        let mut released = Released::new();
+        if !self.found {
+            return released;
+        }
+        let mut properties = Properties::new(config, image);
+        for _ in 0..PIECE {
+            if let Some((id, index)) = self.removed.pop() {
+                let index = PartitionIndex(index);
+                if let Some(mut partition) = partitions.remove(id, index) {
+                    let fetches = partition.watchers().collect();
+                    released.insert(partition.log, (partition.give_up(), fetches));
+                }
+                if let Some(log) = store.find(id, index) {
+                    self.opening.remove(&log);
+                    store.delete(cx, log);
+                }
+            } else if let Some(at) = self.changed.pop_first() {
+                self.configured.remove(&at);
+                self.assign(cx, &mut properties, store, partitions, at, &mut released);
+            } else if let Some((id, index)) = self.configured.pop_first() {
+                let Some(partition) = partitions.find_mut(id, PartitionIndex(index)) else {
+                    continue;
+                };
+                let (topic, least) = properties.of(&partition.topic);
+                partition.configure(least);
+                store.configure(partition.log, topic);
+            } else {
+                break;
+            }
+        }
+        released
+    }
+
+    fn assign(
+        &mut self,
+        cx: &mut Cx,
+        properties: &mut Properties<'_>,
+        store: &mut LogStore,
+        partitions: &mut Partitions,
+        (id, index): (Uuid, i32),
+        released: &mut Released,
+    ) {
+        let Some(topic) = properties.image.topics.by_id(id) else {
+            return;
+        };
+        let Some(state) = topic.partitions.get(&index) else {
+            return;
+        };
+        if !state.replicas.contains(&self.node.0) {
+            return;
+        }
+        let index = PartitionIndex(index);
+        let nodes = |ids: &[i32]| ids.iter().copied().map(NodeId).collect();
+        let assignment = Assignment {
+            leader: state.leader,
+            leader_epoch: state.leader_epoch,
+            isr: nodes(&state.isr),
+            replicas: nodes(&state.replicas),
+        };
+        if let Some(partition) = partitions.find_mut(id, index) {
+            let log = partition.log;
+            let led = partition.leads();
+            let end = store.view(log).map_or(Offset(0), |view| view.end);
+            if partition.assign(assignment, end) && partition.is_open() {
+                store.begin_epoch(cx, log, partition.assignment().leader_epoch);
+            }
+            if led && !partition.leads() {
+                let fetches = partition.watchers().collect();
+                released.insert(log, (partition.give_up(), fetches));
+            }
+            return;
+        }
+        let (properties, least) = properties.of(&topic.name);
+        let found = store.find(id, index);
+        let log = match found {
+            Some(log) => {
+                store.configure(log, properties);
+                log
+            }
+            None => {
+                let directory = state.directory(self.node);
+                let new = NewLog {
+                    topic: topic.name.to_string(),
+                    topic_id: id,
+                    partition: index,
+                    config: properties,
+                    dir: directory.and_then(|directory| directory_of(store, directory)),
+                };
+                let log = store.create(cx, new);
+                self.opening.insert(log);
+                log
+            }
+        };
+        let name = topic.name.detached();
+        let mut partition = Partition::new(self.node, name, id, index, log, assignment);
+        partition.configure(least);
+        partitions.insert(partition);
+        if found.is_some() {
+            self.open(cx, store, partitions, log);
+        }
+    }
+
+    /// A log is open, or has failed: its partition can be used, or tells why not.
+    pub fn open(
+        &mut self,
+        cx: &mut Cx,
+        store: &mut LogStore,
+        partitions: &mut Partitions,
+        log: LogId,
+    ) {
+        self.opening.remove(&log);
+        let (Some(partition), Some(view)) = (partitions.of_mut(log), store.view(log)) else {
+            return;
+        };
+        if !view.online {
+            partition.went_offline();
+            return;
+        }
+        partition.opened(view.start, view.durable, view.end);
+        if partition.leads() {
+            store.begin_epoch(cx, log, partition.assignment().leader_epoch);
+        }
+    }
+}
+
+/// What the log store is told of the configuration.
+#[must_use]
+pub fn store_config(config: &Config) -> StoreConfig {
+    let defaults = StoreConfig::default();
+    let positive = |name: &str| u64::try_from(config.int(name)).unwrap_or(0);
+    let own = |name: &str| u32::try_from(config.int(name)).unwrap_or(u32::MAX);
+    let default_config = log::LogConfig::from(&LogConfig::resolve(config, &BTreeMap::new()));
+    // Nothing may remove a record of the metadata log before a snapshot holds it.
+    let metadata_config = log::LogConfig {
+        segment_bytes: own("metadata.log.segment.bytes"),
+        segment_ms: config.int("metadata.log.segment.ms"),
+        retention_ms: -1,
+        retention_bytes: -1,
+        ..log::LogConfig::default()
+    };
+    StoreConfig {
+        node_id: NodeId(config.node_id()),
+        metadata_dir: config.metadata_log_dir(),
+        metadata_config,
+        default_config,
+        producer_id_expiration_ms: config.int("producer.id.expiration.ms"),
+        checkpoint_interval_ms: positive("log.flush.offset.checkpoint.interval.ms"),
+        retention_check_interval_ms: positive("log.retention.check.interval.ms"),
+        ..defaults
+    }
+}
+
+/// The place among the log directories of the one with this id.
+fn directory_of(store: &LogStore, id: Uuid) -> Option<usize> {
+    if id == Uuid::ZERO {
+        return None;
+    }
+    (0..)
+        .map_while(|at| store.directory_id(at).map(|own| (at, own)))
+        .find(|(_, own)| *own == id)
+        .map(|(at, _)| at)
+}
+
+/// The properties of topics' logs: the broker's resolved once a piece, a topic's once for all its partitions in a row.
+struct Properties<'a> {
+    image: &'a Image,
+    config: &'a Config,
+    broker: Option<Config>,
+    last: Option<(Str, log::LogConfig, u32)>,
+}
+
+impl<'a> Properties<'a> {
+    fn new(config: &'a Config, image: &'a Image) -> Properties<'a> {
+        Properties {
+            image,
+            config,
+            broker: None,
+            last: None,
+        }
+    }
+
+    /// What a topic's logs are told, and its `min.insync.replicas`.
+    fn of(&mut self, topic: &Str) -> (log::LogConfig, u32) {
+        if let Some((name, properties, least)) = &self.last
+            && name == topic
+        {
+            return (properties.clone(), *least);
+        }
+        let (image, config) = (self.image, self.config);
+        let broker = self.broker.get_or_insert_with(|| {
+            let cluster = image.config(&Resource::all_brokers());
+            let own = image.config(&Resource::broker(config.node_id()));
+            config.overlaid(&[cluster, own])
+        });
+        let resource = Resource::topic(topic.clone());
+        let resolved = LogConfig::resolve(broker, image.config(&resource));
+        let properties = log::LogConfig::from(&resolved);
+        let least = resolved.min_insync_replicas;
+        self.last = Some((topic.clone(), properties.clone(), least));
+        (properties, least)
+    }
+}
