@@ -146,7 +146,8 @@ impl Node {
             if self.replicas.has_work() {
                 self.assign_partitions(cx);
                 moved = true;
-            } else {
+            } else if self.replicas.is_settled() {
+                // A topic is told to be there when its partitions can be written.
                 let committed = self.rooms.image.offset;
                 self.api.on_committed(cx, committed);
             }

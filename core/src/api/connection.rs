@@ -6,6 +6,7 @@
 //! Never decodes a body, never knows what an answer says.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Bound;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -108,6 +109,8 @@ pub struct Connections {
     checks: BTreeSet<(Instant, ConnId)>,
     /// Connections whose next request might begin.
     ready: BTreeSet<ConnId>,
+    /// Whose request began last: the next one is another's, if another is ready.
+    turn: ConnId,
 }
 
 impl Connections {
@@ -124,6 +127,7 @@ impl Connections {
             starved: BTreeSet::new(),
             checks: BTreeSet::new(),
             ready: BTreeSet::new(),
+            turn: ConnId(0),
         }
     }
 
@@ -244,16 +248,19 @@ impl Connections {
         self.limits.answer_bytes.saturating_sub(self.unsent)
     }
 
-    /// The next request that may begin, of any connection.
+    /// The next request that may begin, of the connections in turn.
     pub fn begin(&mut self) -> Option<Begin> {
-        while let Some(conn) = self.ready.first().copied() {
+        loop {
+            let after = (Bound::Excluded(self.turn), Bound::Unbounded);
+            let next = self.ready.range(after).next();
+            let conn = next.or(self.ready.first()).copied()?;
+            self.turn = conn;
             if let Some(begin) = self.begin_on(conn) {
                 return Some(begin);
             }
             self.ready.remove(&conn);
             self.forget_if_done(conn);
         }
-        None
     }
 
     fn begin_on(&mut self, conn: ConnId) -> Option<Begin> {

@@ -135,7 +135,7 @@ impl Api {
                 }
             }
             let slot = &wait.slots[at];
-            look.urgent |= slot.result.error != ErrorCode::NONE || slot.result.diverging.is_some();
+            look.urgent |= slot.is_urgent();
             look.bytes += slot.readable;
             left = left.saturating_sub(slot.readable);
             at_least_one &= slot.readable == 0;
@@ -173,7 +173,7 @@ impl Api {
         // What must come from disk is not the news that the fetch waits for: it is counted, and read when the wait ends.
         slot.read(rooms, cx, log, most, true);
         slot.result.records = Parts::new();
-        let urgent = slot.result.error != ErrorCode::NONE || slot.result.diverging.is_some();
+        let urgent = slot.is_urgent();
         let bytes: u64 = wait.slots.iter().map(|slot| slot.readable).sum();
         if (urgent || bytes >= wait.min_bytes)
             && let Some(Waiting::Fetch(wait)) = self.requests.remove(&id)
@@ -309,6 +309,12 @@ impl Slot {
             reading: false,
             result: FetchResult::failed(key, ask, error),
         }
+    }
+
+    /// Must it be told at once? What the metadata does not know can wait: it may be about to learn it.
+    fn is_urgent(&self) -> bool {
+        let failed = self.result.error != ErrorCode::NONE;
+        (failed && self.log.is_some()) || self.result.diverging.is_some()
     }
 
     fn fail(&mut self, error: ErrorCode) {
