@@ -10,15 +10,16 @@ use crate::api::{Api, Rooms};
 use crate::config::Config;
 use crate::controller::{Controller, Registration};
 use crate::event::{Event, Level};
-use crate::ids::{ConnId, LogId, NodeId, Offset, Uuid};
+use crate::ids::{ConnId, LeaderEpoch, LogId, NodeId, Offset, Uuid};
 use crate::io::{Boot, Cx, Effect, Effects, Halt, Input, Room, Wake};
 use crate::log::{LogStore, Notice};
-use crate::metadata::{Delta, Image};
+use crate::metadata::{Delta, Image, ReplayError};
 use crate::mutant::Mutants;
 use crate::partition::{Partitions, Replicas};
-use crate::quorum::{Quorum, QuorumEvent};
+use crate::quorum::{Quorum, QuorumEvent, Voting};
 use crate::rng::{Purpose, Rng};
 use crate::time::{Instant, Now};
+use crate::wire::MetadataRecord;
 
 /// So many times a step goes round the rooms; what is left goes on in the next one.
 const ROUNDS: usize = 8;
@@ -33,6 +34,8 @@ pub struct Node {
     api: Api,
     replicas: Replicas,
     me: Option<Registration>,
+    /// The store has found everything that is on disk.
+    logs_found: bool,
     phase: Phase,
     /// Work goes on in the next step.
     more: bool,
@@ -71,7 +74,7 @@ impl Node {
             rooms: Rooms {
                 node,
                 store: LogStore::new(crate::partition::replicas::store_config(&config), &boot),
-                quorum: Quorum::new(),
+                quorum: Quorum::new(Voting::of(&config)),
                 controller: Controller::new(&config),
                 image: Image::default(),
                 partitions: Partitions::default(),
@@ -79,6 +82,7 @@ impl Node {
             },
             replicas: Replicas::new(node),
             me: None,
+            logs_found: false,
             phase: Phase::Starting,
             more: false,
             boot,
@@ -129,6 +133,7 @@ impl Node {
             },
             Input::Wakeup => {
                 self.rooms.store.on_wakeup(cx);
+                self.rooms.quorum.on_wakeup(cx, &mut self.rooms.store);
                 self.api.on_wakeup(&mut self.rooms, cx);
             }
             Input::Shutdown => self.shut_down(cx),
@@ -187,7 +192,10 @@ impl Node {
                 self.replicas
                     .open(cx, &mut rooms.store, &mut rooms.partitions, log)
             }
-            Notice::AllOpened => self.replicas.found(&rooms.store, &rooms.image),
+            Notice::AllOpened => {
+                self.logs_found = true;
+                self.compare_logs();
+            }
             Notice::Offline(log, message) => self.offline(cx, log, message),
             Notice::Written(log, end) => api.on_written(rooms, cx, log, end),
             Notice::Durable(log, end) => api.on_durable(rooms, cx, log, end),
@@ -215,26 +223,54 @@ impl Node {
         }
     }
 
-    /// Brings committed records into the image, and what they change to the partitions.
     fn on_quorum(&mut self, cx: &mut Cx, event: QuorumEvent) {
         match event {
-            QuorumEvent::Leads { epoch: _ } => self.me = Some(self.registration(cx)),
-            QuorumEvent::Committed {
+            QuorumEvent::Leads { epoch: _ } => {
+                self.me = Some(self.registration(cx));
+                self.compare_logs();
+            }
+            QuorumEvent::Loaded {
                 last,
                 epoch,
                 records,
             } => {
-                let mut delta = Delta::default();
-                let image = &mut self.rooms.image;
-                if let Err(error) = image.replay(last, epoch, records, &mut delta, cx.mutants) {
-                    return self.halt(
-                        cx,
-                        Halt::Fatal(format!("the metadata log cannot be replayed: {error}")),
-                    );
+                let controller = &mut self.rooms.controller;
+                let replayed = controller.replay(last, epoch, records.clone(), cx.mutants);
+                if let Err(error) = replayed {
+                    return self.halt(cx, unreadable(&error));
                 }
-                self.replicas.note(&self.rooms.image, delta);
+                self.replay(cx, last, epoch, records);
             }
+            QuorumEvent::Committed {
+                last,
+                epoch,
+                records,
+            } => self.replay(cx, last, epoch, records),
             QuorumEvent::Fatal(message) => self.halt(cx, Halt::Fatal(message)),
+        }
+    }
+
+    /// Brings records into the image, and what they change to the partitions.
+    fn replay(
+        &mut self,
+        cx: &mut Cx,
+        last: Offset,
+        epoch: LeaderEpoch,
+        records: Vec<MetadataRecord>,
+    ) {
+        let mut delta = Delta::default();
+        let image = &mut self.rooms.image;
+        match image.replay(last, epoch, records, &mut delta, cx.mutants) {
+            Ok(()) => self.replicas.note(&self.rooms.image, delta),
+            Err(error) => self.halt(cx, unreadable(&error)),
+        }
+    }
+
+    /// A log that no topic has is left over only if everything that was loaded is committed: a removal that power loss could still undo
+    /// must not remove a log.
+    fn compare_logs(&mut self) {
+        if self.logs_found && self.me.is_some() {
+            self.replicas.found(&self.rooms.store, &self.rooms.image);
         }
     }
 
@@ -260,7 +296,7 @@ impl Node {
         };
         let rooms = &mut self.rooms;
         let settled = self.replicas.is_settled();
-        let next = rooms.quorum.next_offset(&rooms.store);
+        let next = rooms.quorum.next_offset();
         let bootstrap = rooms.quorum.bootstrap();
         match rooms.controller.startup(me, bootstrap, next, settled) {
             Ok(Some(records)) => {
@@ -383,7 +419,11 @@ impl Node {
         if self.more {
             return Some((Instant(0), Wake::Continue));
         }
-        let rooms = [self.rooms.store.next_wakeup(), self.api.next_wakeup()];
+        let rooms = [
+            self.rooms.store.next_wakeup(),
+            self.rooms.quorum.next_wakeup(),
+            self.api.next_wakeup(),
+        ];
         rooms.into_iter().flatten().min()
     }
 
@@ -428,6 +468,10 @@ impl Node {
             "the image is ahead of the controller"
         );
     }
+}
+
+fn unreadable(error: &ReplayError) -> Halt {
+    Halt::Fatal(format!("the metadata log cannot be replayed: {error}"))
 }
 
 fn note(cx: &mut Cx, level: Level, message: String) {

@@ -202,10 +202,19 @@ impl LogStore {
         Ok(())
     }
     pub fn read_file(&mut self, cx: &mut Cx, l: LogId, n: Name) -> ReadId {
-        ReadId(0)
+        self.reads += 1;
+        self.notices
+            .push_back(Notice::FileRead(ReadId(self.reads), Ok(None)));
+        ReadId(self.reads)
+    }
+    pub fn read_root_file(&mut self, cx: &mut Cx, dir: usize, n: Name) -> ReadId {
+        self.read_file(cx, LogId(0), n)
     }
     pub fn replace_file(&mut self, cx: &mut Cx, l: LogId, n: Name, b: Bytes) -> ReadId {
-        ReadId(0)
+        self.reads += 1;
+        self.notices
+            .push_back(Notice::FileReplaced(ReadId(self.reads), Ok(())));
+        ReadId(self.reads)
     }
     pub fn directory_id(&self, i: usize) -> Option<Uuid> {
         (i == 0).then_some(Uuid([9; 16]))

@@ -1,12 +1,18 @@
-//! Stories of the metadata log: bytes that Apache Kafka 4.3.1 wrote, and what they say. Touches no disk.
+//! Stories of the metadata log: bytes that Apache Kafka 4.3.1 wrote and what they say; a voter that starts, commits and crashes over a log
+//! that the test holds. Touches no disk.
 
 use bytes::Bytes;
 
 use super::*;
-use crate::ids::{LeaderEpoch, NodeId, Offset, Uuid};
+use crate::ids::{LeaderEpoch, LogId, NodeId, Offset, Uuid};
+use crate::io::Effects;
+use crate::log::{AppendError, Appended};
 use crate::metadata::features;
+use crate::mutant::Mutants;
+use crate::rng::Rng;
+use crate::time::Now;
 use crate::wire::batch::batches;
-use crate::wire::{FeatureLevelRecord, MetadataRecord};
+use crate::wire::{FeatureLevelRecord, MetadataRecord, NoOpRecord, Parts};
 
 /// `bootstrap.checkpoint` of a formatted directory.
 const BOOTSTRAP: &str = "0000000000000000000000470000000002d530630c002000000000000001a2031f8fb9000001a2031f8fb9ffffffffffffffffffffffffffff000000012a00000008000000031600000000000000000000000000000000000000010000004f00000000021aa8541b000000000000000001a2031f8fd6000001a2031f8fd6ffffffffffffffffffffffffffff000000013a000000012e010c00116d657461646174612e76657273696f6e001e000000000000000000020000003f000000000219dcd060002000000000000001a2031f8fd7000001a2031f8fd7ffffffffffffffffffffffffffff000000011a00000008000000040600000000";
@@ -178,4 +184,419 @@ fn snapshot_names_are_kafkas() {
     ] {
         assert_eq!(SnapshotId::from_file_name(other), None);
     }
+}
+
+const LOG_ID: LogId = LogId(0);
+const DIRECTORY: Uuid = Uuid([5; 16]);
+
+/// A log in memory: batches, how many of them survive a crash, and the small files beside it.
+#[derive(Clone, Default)]
+struct Fake {
+    batches: Vec<Bytes>,
+    ends: Vec<i64>,
+    epoch: i32,
+    state: Option<Bytes>,
+    snapshot: Option<Bytes>,
+    asked: Vec<(ReadId, String)>,
+    replacing: Option<(ReadId, Bytes)>,
+    reads: Vec<(ReadId, Read)>,
+    high_watermark: Offset,
+    full: bool,
+    next_id: u64,
+}
+
+impl Fake {
+    fn id(&mut self) -> ReadId {
+        self.next_id += 1;
+        ReadId(self.next_id)
+    }
+
+    fn end(&self) -> i64 {
+        self.ends.last().copied().unwrap_or(0)
+    }
+
+    /// Power is lost when only the first `kept` batches are on disk; a file that is being replaced is not.
+    fn crash(&mut self, kept: usize) {
+        self.batches.truncate(kept);
+        self.ends.truncate(kept);
+        self.replacing = None;
+        self.asked.clear();
+        self.reads.clear();
+    }
+
+    /// One batch at a time: a log of many pieces.
+    fn piece(&self, read: Read) -> Records {
+        let at = self
+            .ends
+            .iter()
+            .position(|end| *end > read.from.0)
+            .expect("within bounds");
+        Records {
+            parts: Parts::from(self.batches[at].clone()),
+            first: read.from,
+            next: Offset(self.ends[at]),
+        }
+    }
+}
+
+impl MetadataLog for Fake {
+    fn read_file(&mut self, _: &mut Cx, _: LogId, name: &str) -> ReadId {
+        let id = self.id();
+        self.asked.push((id, name.to_owned()));
+        id
+    }
+    fn read_root_file(&mut self, cx: &mut Cx, _: LogId, name: &str) -> ReadId {
+        self.read_file(cx, LOG_ID, name)
+    }
+    fn replace_file(&mut self, _: &mut Cx, _: LogId, name: &str, content: Bytes) -> ReadId {
+        assert_eq!(name, state_file::FILE_NAME);
+        let id = self.id();
+        self.replacing = Some((id, content));
+        id
+    }
+    fn bounds(&self, _: LogId) -> (Offset, Offset) {
+        (Offset(0), Offset(self.end()))
+    }
+    fn last_epoch(&self, _: LogId) -> LeaderEpoch {
+        LeaderEpoch(self.epoch)
+    }
+    fn read(&mut self, _: &mut Cx, _: LogId, read: Read) -> Result<ReadOutcome, ReadError> {
+        // Every other piece comes from disk.
+        if self.next_id % 2 == 0 {
+            let id = self.id();
+            self.reads.push((id, read));
+            return Ok(ReadOutcome::Later(id));
+        }
+        self.next_id += 1;
+        Ok(ReadOutcome::Ready(self.piece(read)))
+    }
+    fn append(&mut self, _: &mut Cx, _: LogId, append: Append) -> Result<Appended, AppendError> {
+        if self.full {
+            return Err(AppendError::Full("no space left".to_owned()));
+        }
+        let (base, header) = (self.end(), append.batch.header);
+        let mut bytes =
+            crate::wire::batch::prefix(Offset(base), header.length, append.epoch).to_vec();
+        bytes.extend_from_slice(&append.batch.body);
+        self.batches.push(Bytes::from(bytes));
+        self.epoch = append.epoch.0;
+        let last = Offset(base + i64::from(header.last_offset_delta));
+        self.ends.push(last.0 + 1);
+        Ok(Appended {
+            base: Offset(base),
+            last,
+            log_append_time: -1,
+            lsn: Default::default(),
+            duplicate: false,
+        })
+    }
+    fn directory_id(&self, _: LogId) -> Uuid {
+        DIRECTORY
+    }
+    fn note_high_watermark(&mut self, _: LogId, offset: Offset) {
+        self.high_watermark = offset;
+    }
+}
+
+struct World {
+    quorum: Quorum,
+    store: Fake,
+    mutants: Mutants,
+    told: Vec<QuorumEvent>,
+}
+
+fn voting(static_voters: &[i32]) -> Voting {
+    Voting {
+        node_id: NodeId(1),
+        static_voters: static_voters.iter().map(|id| NodeId(*id)).collect(),
+        endpoint: ("CONTROLLER".to_owned(), "127.0.0.1".to_owned(), 9093),
+    }
+}
+
+impl World {
+    fn new(static_voters: &[i32]) -> World {
+        World {
+            quorum: Quorum::new(voting(static_voters)),
+            store: Fake::default(),
+            mutants: Mutants::NONE,
+            told: Vec::new(),
+        }
+    }
+
+    fn with<T>(&mut self, call: impl FnOnce(&mut Quorum, &mut Cx, &mut Fake) -> T) -> T {
+        let mut out = Effects::default();
+        let mut cx = Cx {
+            now: Now::default(),
+            out: &mut out,
+            rng: &Rng::new([1; 32]),
+            mutants: self.mutants,
+        };
+        let result = call(&mut self.quorum, &mut cx, &mut self.store);
+        while let Some(notice) = self.quorum.next_event() {
+            self.told.push(notice);
+        }
+        result
+    }
+
+    /// Starts and lets everything that waits complete, up to where `quorum-state` is written.
+    fn start_up_to_election(&mut self) {
+        self.with(|quorum, cx, store| quorum.start(cx, store, LOG_ID));
+        loop {
+            if let Some((id, name)) = self.store.asked.pop() {
+                let content = match name.as_str() {
+                    state_file::FILE_NAME => self.store.state.clone(),
+                    "bootstrap.checkpoint" => Some(bytes(BOOTSTRAP)),
+                    _ => self.store.snapshot.clone(),
+                };
+                assert!(self.with(|quorum, cx, store| quorum.on_file_read(
+                    cx,
+                    store,
+                    id,
+                    &Ok(content)
+                )));
+            } else if let Some((id, read)) = self.store.reads.pop() {
+                let piece = self.store.piece(read);
+                assert!(self.notice(Notice::ReadDone(id, Ok(piece))));
+            } else if self.quorum.next_wakeup().is_some() {
+                self.with(|quorum, cx, store| quorum.on_wakeup(cx, store));
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn start(&mut self) {
+        self.start_up_to_election();
+        if let Some((id, content)) = self.store.replacing.take() {
+            self.store.state = Some(content);
+            assert!(self.notice(Notice::FileReplaced(id, Ok(()))));
+        }
+    }
+
+    fn restart(&mut self, kept: usize) {
+        self.store.crash(kept);
+        self.quorum = Quorum::new(self.quorum.voting.clone());
+        self.told.clear();
+    }
+
+    fn append(&mut self) -> Offset {
+        let records = [
+            (MetadataRecord::from(NoOpRecord::default()), 0),
+            (NoOpRecord::default().into(), 0),
+        ];
+        self.with(|quorum, cx, store| quorum.append(cx, store, &records))
+    }
+
+    fn notice(&mut self, notice: Notice) -> bool {
+        self.with(|quorum, cx, store| quorum.on_notice(cx, store, &notice))
+    }
+
+    fn durable(&mut self, end: i64) {
+        assert!(self.notice(Notice::Durable(LOG_ID, Offset(end))));
+    }
+
+    fn state(&self) -> QuorumState {
+        let text = self.store.state.as_ref().expect("written");
+        QuorumState::parse(std::str::from_utf8(text).expect("text")).expect("ours")
+    }
+}
+
+fn leads(epoch: i32) -> QuorumEvent {
+    QuorumEvent::Leads {
+        epoch: LeaderEpoch(epoch),
+    }
+}
+
+#[test]
+fn a_voter_elects_itself_and_commits_what_is_durable() {
+    let mut world = World::new(&[1]);
+    world.start();
+    assert_eq!(
+        (world.state().epoch, world.state().leader),
+        (LeaderEpoch(1), NodeId(1))
+    );
+    assert_eq!(world.quorum.bootstrap().len(), 1);
+    let golden = records::decode(&bytes(LOG)).expect("Kafka wrote it");
+    let first = records::decode(&world.store.batches[0]).expect("we wrote it");
+    assert_eq!(
+        (first[0].epoch, &first[0].content),
+        (golden[0].epoch, &golden[0].content),
+        "the leader change is Kafka's"
+    );
+    assert!(
+        world.told.is_empty(),
+        "nobody leads before the epoch is committed"
+    );
+    world.durable(1);
+    assert_eq!(world.told, [leads(1)]);
+
+    let last = world.append();
+    assert_eq!((last, world.quorum.next_offset()), (Offset(2), Offset(3)));
+    world.durable(2);
+    assert_eq!(
+        (world.told.len(), world.quorum.high_watermark()),
+        (1, Offset(1)),
+        "half a batch is no batch"
+    );
+    world.notice(Notice::Written(LOG_ID, Offset(9)));
+    assert_eq!(world.told.len(), 1, "written is not durable");
+    world.durable(3);
+    assert!(
+        matches!(&world.told[1..], [QuorumEvent::Committed { last: Offset(2), epoch: LeaderEpoch(1), records }] if records.len() == 2)
+    );
+    assert_eq!(
+        (world.quorum.high_watermark(), world.store.high_watermark),
+        (Offset(3), Offset(3))
+    );
+    assert!(
+        !world.notice(Notice::Durable(LogId(7), Offset(1))),
+        "another log"
+    );
+}
+
+#[test]
+fn a_log_is_loaded_in_pieces_and_an_epoch_is_never_used_twice() {
+    let mut world = World::new(&[1]);
+    world.start();
+    for _ in 0..5 {
+        world.append();
+    }
+    for life in 2..5 {
+        // Everything of this life is lost but what the first one made durable; its epoch is not.
+        world.restart(6);
+        world.start();
+        let loaded = |event: &&QuorumEvent| matches!(event, QuorumEvent::Loaded { .. });
+        assert_eq!(world.told.iter().filter(loaded).count(), 5);
+        assert_eq!(
+            (world.quorum.epoch(), world.quorum.next_offset()),
+            (LeaderEpoch(life), Offset(12))
+        );
+        world.durable(11);
+        assert_eq!(
+            world.told.len(),
+            5,
+            "what was loaded is committed with the first record of this epoch, not before"
+        );
+        world.durable(12);
+        assert_eq!(world.told.last(), Some(&leads(life)));
+        world.append();
+    }
+}
+
+#[test]
+fn a_crash_before_the_epoch_is_durable_leaves_nothing_of_it() {
+    let mut world = World::new(&[1]);
+    world.start_up_to_election();
+    assert!(
+        world.store.batches.is_empty() && world.store.replacing.is_some(),
+        "no record of an epoch before the epoch is on disk"
+    );
+    world.restart(0);
+    world.start();
+    assert_eq!(world.state().epoch, LeaderEpoch(1));
+}
+
+#[test]
+fn a_dynamic_quorum_takes_its_voters_from_the_snapshot_and_writes_them_once() {
+    let mut checkpoint = Checkpoint::decode(&bytes(STANDALONE)).expect("Kafka wrote it");
+    checkpoint.voters.as_mut().expect("voters").voters[0].voter_directory_id = DIRECTORY;
+    let mut world = World::new(&[]);
+    world.store.snapshot = Some(checkpoint.encode(LeaderEpoch(0), 7));
+    world.start();
+    assert_eq!(
+        world.quorum.next_offset(),
+        Offset(3),
+        "leader change, version, voters"
+    );
+    world.durable(3);
+    assert_eq!(
+        (world.told.as_slice(), world.quorum.kraft_version()),
+        (&[leads(1)][..], 1)
+    );
+    let text = world.store.state.clone().expect("written");
+    assert!(
+        text.starts_with(b"{\"leaderId\":1,\"leaderEpoch\":1,\"votedId\":-1,\"votedDirectoryId\"")
+    );
+    world.restart(1);
+    world.start();
+    assert_eq!(world.quorum.next_offset(), Offset(4), "leader change only");
+
+    let mut other = World::new(&[]);
+    other.store.snapshot = world.store.snapshot.clone();
+    other.quorum.voting.node_id = NodeId(2);
+    other.start();
+    assert!(matches!(&other.told[..], [QuorumEvent::Fatal(why)] if why.contains("must be node 2")));
+
+    // A wiped disk comes back with another directory id, and without a vote.
+    checkpoint.voters.as_mut().expect("voters").voters[0].voter_directory_id = Uuid([6; 16]);
+    let mut wiped = World::new(&[]);
+    wiped.store.snapshot = Some(checkpoint.encode(LeaderEpoch(0), 7));
+    wiped.start();
+    assert!(matches!(&wiped.told[..], [QuorumEvent::Fatal(why)] if why.contains("has no vote")));
+}
+
+#[test]
+fn what_this_release_cannot_be_is_refused() {
+    let refused = |prepare: &dyn Fn(&mut World)| {
+        let mut world = World::new(&[1]);
+        prepare(&mut world);
+        world.start();
+        match world.told.as_slice() {
+            [QuorumEvent::Fatal(why)] => why.clone(),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(
+        refused(&|world| world.quorum = Quorum::new(voting(&[1, 2]))).contains("a quorum of one")
+    );
+    assert!(
+        refused(&|world| world.quorum = Quorum::new(voting(&[])))
+            .contains("controller.quorum.voters is not set")
+    );
+    assert!(
+        refused(&|world| world.store.state = Some(Bytes::from_static(b"{")))
+            .contains("quorum-state is damaged")
+    );
+    assert!(
+        refused(&|world| world.store.snapshot = Some(Bytes::from_static(b"rot")))
+            .contains("is damaged")
+    );
+    let no_batch = |world: &mut World| {
+        world.store.batches.push(Bytes::from_static(b"no batch"));
+        world.store.ends.push(1);
+    };
+    assert!(refused(&no_batch).contains("no batch"));
+}
+
+#[test]
+fn a_leader_that_cannot_keep_its_log_stops() {
+    let lost = Notice::AppendsLost(LOG_ID, Offset(1), "EIO".to_owned());
+    let offline = Notice::Offline(LOG_ID, "EIO".to_owned());
+    for notice in [lost, offline] {
+        let mut world = World::new(&[1]);
+        world.start();
+        assert!(world.notice(notice));
+        assert!(matches!(&world.told[..], [QuorumEvent::Fatal(why)] if why.contains("EIO")));
+        world.append();
+        world.durable(9);
+        assert_eq!(world.told.len(), 1, "nothing more is committed");
+    }
+    let mut world = World::new(&[1]);
+    world.start();
+    world.store.full = true;
+    world.append();
+    assert!(matches!(world.told.last(), Some(QuorumEvent::Fatal(_))));
+}
+
+#[test]
+fn the_mutant_commits_what_is_only_written() {
+    let mut world = World::new(&[1]);
+    world.mutants = Mutants::only(crate::mutant::Mutant::AckBeforeSync);
+    world.start();
+    world.append();
+    world.notice(Notice::Written(LOG_ID, Offset(3)));
+    assert!(matches!(
+        world.told.last(),
+        Some(QuorumEvent::Committed { .. })
+    ));
 }
