@@ -1,0 +1,84 @@
+//! `trialog sim replay`: one seed again, with its event log and the same hash.
+
+use std::io::{self, Write};
+
+use trialog_core::mutant::Mutant;
+use trialog_sim::{Options, Verdict};
+
+use super::{Span, pool};
+use crate::exit::Failure;
+
+/// What `trialog sim replay` takes.
+#[derive(clap::Args)]
+pub struct Args {
+    /// A seed, or the directory of a recording that `trialog start --record` made.
+    #[arg(value_name = "SEED|DIR")]
+    what: String,
+    /// Simulated time in which faults strike: as in the run.
+    #[arg(long, default_value = "60s")]
+    duration: Span,
+    /// The rule that was broken in the run, if any.
+    #[arg(long, value_parser = mutant)]
+    mutant: Option<Mutant>,
+}
+
+/// The mutant of this name.
+pub fn mutant(name: &str) -> Result<Mutant, String> {
+    let known = Mutant::ALL.into_iter().find(|mutant| mutant.name() == name);
+    known.ok_or_else(|| {
+        let names = Mutant::ALL.map(Mutant::name).join(", ");
+        format!("no such rule; there are {names}")
+    })
+}
+
+/// Runs it again.
+pub fn run(args: &Args) -> Result<(), Failure> {
+    let Ok(seed) = args.what.parse::<u64>() else {
+        return recording(args);
+    };
+    pool::silence_panics();
+    let options = Options {
+        duration_ms: args.duration.ms,
+        mutant: args.mutant,
+        keep_log: true,
+    };
+    let report = trialog_sim::run(seed, &options);
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let written = report
+        .log
+        .iter()
+        .try_for_each(|line| writeln!(out, "{line}"))
+        .and_then(|()| {
+            writeln!(
+                out,
+                "seed {seed}: {}, hash {:016x}, {} events, {} operations",
+                report.verdict.name(),
+                report.hash,
+                report.events,
+                report.operations
+            )
+        })
+        .and_then(|()| out.flush());
+    let code = match report.verdict {
+        Verdict::Passed => 0,
+        Verdict::Violated => 1,
+        Verdict::Inconclusive => 2,
+    };
+    match (written, code) {
+        (Ok(()), 0) => Ok(()),
+        // A reader that has seen enough (`| head`) is no failure.
+        (Err(error), _) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        (Err(error), _) => Err(Failure::failed(error)),
+        (Ok(()), code) => Err(Failure {
+            code,
+            message: String::new(),
+        }),
+    }
+}
+
+fn recording(args: &Args) -> Result<(), Failure> {
+    Err(Failure::usage(format!(
+        "`{}` is neither a seed nor a recording",
+        args.what
+    )))
+}
