@@ -1,1 +1,56 @@
-fn main() {}
+//! `trialog`: the command tree.
+//!
+//! Owns the terminal, files, threads and wall time of the commands; decides nothing about Kafka. Exit codes: 0 good, 1
+//! failed or violated, 2 inconclusive, 64 usage, 70 a broken invariant of ours, 78 configuration.
+
+mod dev;
+mod exit;
+mod format;
+mod properties;
+mod serve;
+mod start;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use exit::Failure;
+
+/// A Kafka-compatible event log that has stood trial.
+#[derive(Parser)]
+#[command(version, arg_required_else_help = true, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run one node for development: formats its data if needed, and prints how to reach it.
+    Dev(dev::Args),
+    /// Prepare the log directories of a node before its first start.
+    Format(format::Args),
+    /// Run a node from Kafka's server.properties.
+    Start(start::Args),
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(usage) => return exit::usage(&usage),
+    };
+    let ended = match cli.command {
+        Command::Dev(args) => dev::run(args),
+        Command::Format(args) => format::run(&args),
+        Command::Start(args) => start::run(&args),
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure { code, message }) => {
+            if !message.is_empty() {
+                eprintln!("trialog: {message}");
+            }
+            ExitCode::from(code)
+        }
+    }
+}

@@ -62,7 +62,7 @@ pub trait Witness: Send {
     /// Before a step.
     fn input(&mut self, now: Now, input: &Input);
     /// After it.
-    fn effects(&mut self, effects: &[Effect]);
+    fn effects(&mut self, now: Now, effects: &[Effect]);
     /// After the last step.
     fn end(&mut self);
 }
@@ -254,7 +254,7 @@ impl<M: Machine> Driver<M> {
         }
         self.machine.step(now, input, &mut self.effects);
         if let Some(witness) = &mut self.witness {
-            witness.effects(&self.effects.effects);
+            witness.effects(now, &self.effects.effects);
         }
         for event in self.effects.events.drain(..) {
             events::tell(&event);

@@ -11,4 +11,5 @@ pub mod driver;
 pub mod events;
 pub mod listen;
 pub mod machine;
+pub mod recorder;
 pub mod work;

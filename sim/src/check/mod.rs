@@ -4,9 +4,8 @@
 //! judged incrementally by what clients tell, in full by [`Judge::audit`], and finally by [`Judge::finish`]. The rules are those
 //! of the public Jepsen workload for Kafka, in our words, and the promises of the durability contract: what acks=all
 //! acknowledged or a consumer has read survives every power cut; what acks=1 acknowledged survives a killed process. It
-//! never looks inside the node; [`image`] does.
+//! never looks inside the node.
 
-pub mod image;
 mod partition;
 mod topics;
 
@@ -578,13 +577,13 @@ impl Judge {
         lookup.fault(known)
     }
 
-    /// Partitions that something is known of and that must be readable in the end.
+    /// Partitions that must be readable in the end, and from where to where.
     #[must_use]
-    pub fn final_partitions(&self) -> Vec<Tp> {
+    pub fn final_ranges(&self) -> Vec<(Tp, i64, i64)> {
         self.partitions
-            .keys()
-            .filter(|tp| self.topic_lives(tp.topic))
-            .copied()
+            .iter()
+            .filter(|(tp, _)| self.topic_lives(tp.topic))
+            .map(|(tp, partition)| (*tp, partition.delete_limit, partition.promised_end))
             .collect()
     }
 

@@ -122,37 +122,14 @@ pub fn read(block: &Bytes, from: i64) -> Result<Vec<Polled>, String> {
                 "the batch at {at} is compressed, it was not sent so"
             ));
         }
-        let parsed = records(&header, &view.bytes[HEADER_LEN..])
+        records(&header, &view.bytes[HEADER_LEN..], &mut polled)
             .ok_or_else(|| format!("the records of the batch at {at} cannot be read"))?;
-        polled.extend(parsed.iter().map(|record| Polled {
-            offset: record.offset,
-            id: record.value.and_then(identify),
-            timestamp: record.timestamp,
-        }));
     }
     polled.retain(|record| record.offset >= from);
     Ok(polled)
 }
 
-/// Offset and value of each record of an uncompressed batch; `None` if they cannot be read.
-#[must_use]
-pub fn values(view: &batch::BatchView) -> Option<Vec<(i64, Bytes)>> {
-    let parsed = records(&view.header, &view.bytes[HEADER_LEN..])?;
-    let values = parsed.iter().map(|record| {
-        let value = record.value.unwrap_or_default();
-        (record.offset, Bytes::copy_from_slice(value))
-    });
-    Some(values.collect())
-}
-
-struct Record<'a> {
-    offset: i64,
-    timestamp: i64,
-    value: Option<&'a [u8]>,
-}
-
-fn records<'a>(header: &BatchHeader, mut rest: &'a [u8]) -> Option<Vec<Record<'a>>> {
-    let mut out = Vec::new();
+fn records(header: &BatchHeader, mut rest: &[u8], out: &mut Vec<Polled>) -> Option<()> {
     for _ in 0..header.count {
         let len = usize::try_from(number(&mut rest)?).ok()?;
         let mut record = rest.get(..len)?;
@@ -163,16 +140,16 @@ fn records<'a>(header: &BatchHeader, mut rest: &'a [u8]) -> Option<Vec<Record<'a
         let offset_delta = number(&mut record)?;
         let _key = field(&mut record)?;
         let value = field(&mut record)?;
-        out.push(Record {
+        out.push(Polled {
             offset: header.base_offset.0 + offset_delta,
-            value,
+            id: value.and_then(identify),
             timestamp: match header.is_log_append_time() {
                 true => header.max_timestamp,
                 false => header.base_timestamp + timestamp_delta,
             },
         });
     }
-    rest.is_empty().then_some(out)
+    rest.is_empty().then_some(())
 }
 
 fn number(rest: &mut &[u8]) -> Option<i64> {

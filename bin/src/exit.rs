@@ -1,0 +1,38 @@
+//! How a command ends.
+
+use std::fmt;
+use std::process::ExitCode;
+
+/// A command that did not do what was asked.
+#[derive(Debug)]
+pub struct Failure {
+    /// The process's exit code.
+    pub code: u8,
+    /// What, why, and what to do next; empty if all is said.
+    pub message: String,
+}
+
+impl Failure {
+    /// It failed: exit code 1.
+    pub fn failed(message: impl fmt::Display) -> Failure {
+        Failure {
+            code: 1,
+            message: message.to_string(),
+        }
+    }
+
+    /// The configuration is wrong: exit code 78.
+    pub fn config(message: impl fmt::Display) -> Failure {
+        Failure {
+            code: 78,
+            message: message.to_string(),
+        }
+    }
+}
+
+/// Prints what clap says: help is no failure.
+pub fn usage(error: &clap::Error) -> ExitCode {
+    // Without a terminal there is nobody to tell.
+    let _ = error.print();
+    ExitCode::from(if error.use_stderr() { 64 } else { 0 })
+}

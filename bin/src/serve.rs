@@ -1,0 +1,195 @@
+//! Runs one node: opens what its configuration names, steps it until it halts, and passes on the operator's signals.
+
+use std::path::PathBuf;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+use trialog_core::config::Config;
+use trialog_core::ids::DirId;
+use trialog_core::io::{Boot, Halt, ListenerBoot, LogDirBoot};
+use trialog_core::node::Node;
+use trialog_net::disk::files::FileDisk;
+use trialog_net::driver::{self, Ended, Stop, Witness, World};
+use trialog_net::listen::{self, Listen};
+use trialog_net::machine;
+use trialog_net::recorder::{Origin, Recorder};
+
+use crate::exit::Failure;
+
+/// Where to record.
+#[derive(clap::Args, Clone, Default)]
+pub struct Recording {
+    /// Record every input and a hash of the effects of every step, for `trialog sim replay DIR`.
+    /// Clients' records are blanked out.
+    #[arg(long, value_name = "DIR")]
+    record: Option<PathBuf>,
+    /// Keep clients' records in the recording.
+    #[arg(long, requires = "record")]
+    record_payloads: bool,
+}
+
+/// What to run.
+pub struct Serve {
+    /// The node's configuration.
+    pub config: Config,
+    /// What to do about a log directory that does not exist.
+    pub unformatted: String,
+    /// Where to record, if at all.
+    pub recording: Recording,
+    /// Called once when the node serves clients, with its listeners.
+    pub ready: Option<Box<dyn FnOnce(&[ListenerBoot])>>,
+}
+
+/// Sends the log to stderr: what TRIALOG_LOG asks for, or what an operator should know.
+pub fn log_to_stderr() {
+    use tracing_subscriber::filter::EnvFilter;
+    let wanted = EnvFilter::try_from_env("TRIALOG_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(wanted)
+        .with_target(false)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .init();
+}
+
+/// Runs the node to its end.
+pub fn run(serve: Serve) -> Result<(), Failure> {
+    end_on_panic();
+    for note in serve.config.notes() {
+        tracing::warn!("{note}");
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failed(format_args!("cannot start the runtime: {error}.")))?;
+    runtime.block_on(node(serve))
+}
+
+async fn node(serve: Serve) -> Result<(), Failure> {
+    let config = serve.config;
+    let mut roots = Vec::new();
+    for (n, path) in (0..).zip(config.log_dirs()) {
+        if !PathBuf::from(path).is_dir() {
+            return Err(Failure::failed(format_args!(
+                "the log directory {path} does not exist: {}.",
+                serve.unformatted
+            )));
+        }
+        roots.push((DirId(n), PathBuf::from(path)));
+    }
+    let disk = FileDisk::open(&roots).map_err(Failure::failed)?;
+    let listens: Vec<Listen> = config
+        .listeners()
+        .iter()
+        .map(|listener| Listen {
+            name: listener.name.clone(),
+            host: listener.host.clone(),
+            port: listener.port,
+        })
+        .collect();
+    let (listeners, bound) = listen::bind(&listens).await.map_err(Failure::failed)?;
+    let boot = Boot {
+        boot_id: machine::boot_id(),
+        log_dirs: roots
+            .iter()
+            .map(|(dir, path)| LogDirBoot {
+                dir: *dir,
+                path: path.display().to_string(),
+            })
+            .collect(),
+        listeners: bound.clone(),
+    };
+    let seed: [u8; 32] = rand::random();
+    let witness = record(&serve.recording, &config, seed, &boot)?;
+    let (ready, is_ready) = oneshot::channel();
+    let world = World {
+        listeners,
+        disk: Box::new(disk),
+        stop: signals()?,
+        connections_max: machine::connections_max(),
+        witness,
+        ready: Some(ready),
+    };
+    let node = Node::new(config, seed, boot);
+    let tell = async {
+        if let (Ok(()), Some(tell)) = (is_ready.await, serve.ready) {
+            tell(&bound);
+        }
+        std::future::pending::<Ended>().await
+    };
+    let ended = tokio::select! {
+        ended = driver::run(node, world) => ended,
+        never = tell => never,
+    };
+    match ended {
+        Ended::Halted(Halt::Clean) => {
+            tracing::info!("Stopped: everything is synced.");
+            Ok(())
+        }
+        Ended::Halted(Halt::Fatal(message)) => Err(Failure::failed(message)),
+        Ended::Forced => Err(Failure::failed(
+            "stopped at the second signal without a graceful stop; the next start recovers the logs.",
+        )),
+    }
+}
+
+/// The recorder that was asked for.
+fn record(
+    recording: &Recording,
+    config: &Config,
+    seed: [u8; 32],
+    boot: &Boot,
+) -> Result<Option<Box<dyn Witness>>, Failure> {
+    let Some(dir) = &recording.record else {
+        return Ok(None);
+    };
+    let origin = Origin {
+        version: env!("CARGO_PKG_VERSION").into(),
+        payloads: recording.record_payloads,
+        properties: config.set().clone(),
+        seed,
+        boot: boot.clone(),
+    };
+    let recorder = Recorder::create(dir, &origin).map_err(|error| {
+        Failure::failed(format_args!(
+            "cannot record in {}: {error}. Name a writable directory with --record.",
+            dir.display()
+        ))
+    })?;
+    tracing::info!(
+        "Recording to {}. Replay it with: trialog sim replay {}",
+        recorder.path().display(),
+        dir.display()
+    );
+    Ok(Some(Box::new(recorder)))
+}
+
+/// SIGTERM and SIGINT ask for a stop.
+fn signals() -> Result<mpsc::Receiver<Stop>, Failure> {
+    let failed = |error| Failure::failed(format_args!("cannot listen for signals: {error}."));
+    let (ask, asked) = mpsc::channel(4);
+    for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
+        let mut signal = signal(kind).map_err(failed)?;
+        let ask = ask.clone();
+        tokio::spawn(async move {
+            while signal.recv().await.is_some() {
+                if ask.send(Stop::Gracefully).await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+    Ok(asked)
+}
+
+/// A panic anywhere is a broken invariant of ours: nothing may go on as if it held.
+fn end_on_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        eprintln!(
+            "trialog: a broken invariant, which is a bug: please report the lines above. The next start recovers the logs."
+        );
+        std::process::exit(70);
+    }));
+}
