@@ -196,7 +196,10 @@ impl Property {
     /// # Errors
     /// The text is not of the type, or the value is not allowed.
     pub fn parse(&self, text: &str) -> Result<Value, ConfigError> {
-        let value = self.read(text.trim(), text)?;
+        let mut value = self.read(text.trim(), text)?;
+        if let (Value::List(items), Allowed::Items { .. }) = (&mut value, &self.allowed) {
+            without_repeats(items);
+        }
         self.check(&value)?;
         Ok(value)
     }
@@ -263,18 +266,23 @@ impl Property {
                 self.check_items(items, only, *may_be_empty)
             }
             (Allowed::ThrottledReplicas, Value::List(items)) => {
+                let number =
+                    |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
                 let pair = |item: &String| {
-                    let sides: Vec<&str> = item.split(':').collect();
-                    sides.len() == 2
-                        && sides.iter().all(|side| {
-                            !side.is_empty() && side.bytes().all(|b| b.is_ascii_digit())
-                        })
+                    item.is_empty()
+                        || item
+                            .split_once(':')
+                            .is_some_and(|(left, right)| number(left) && number(right))
                 };
-                let all = matches!(items.as_slice(), [only] if only == "*");
-                if all || items.iter().all(pair) {
+                if items.concat() == "*" || items.iter().all(pair) {
                     return Ok(());
                 }
-                invalid("must be the literal '*' or a list of replicas in the following format: [partitionId]:[brokerId],[partitionId]:[brokerId],...".to_owned())
+                let why = format!(
+                    "{} must be the literal '*' or a list of replicas in the following format: [partitionId]:[brokerId],[partitionId]:[brokerId],...",
+                    self.name
+                );
+                let shown = format!("[{}]", items.join(", "));
+                Err(ConfigError::invalid(self.name, &shown, why))
             }
             (Allowed::Voters, Value::List(items)) => items
                 .iter()
@@ -340,11 +348,6 @@ impl Property {
                 "Configuration '{name}' must not be empty. Valid values include: {valid}"
             ));
         }
-        if (1..items.len()).any(|at| items[..at].contains(&items[at])) {
-            return fail(format!(
-                "Configuration '{name}' values must not be duplicated."
-            ));
-        }
         for item in items {
             if item.is_empty() {
                 return fail(format!("Configuration '{name}' values must not be empty."));
@@ -356,6 +359,17 @@ impl Property {
         }
         Ok(())
     }
+}
+
+/// Keeps the first of equal items, as Kafka does with a warning.
+fn without_repeats(items: &mut Vec<String>) {
+    let mut kept: Vec<String> = Vec::with_capacity(items.len());
+    for item in items.drain(..) {
+        if !kept.contains(&item) {
+            kept.push(item);
+        }
+    }
+    *items = kept;
 }
 
 /// A number as Java prints a `double`, so that described values are equal to Kafka's.
@@ -556,11 +570,7 @@ mod tests {
                     "Invalid value shred for configuration cleanup.policy: String must be one of: compact, delete",
                 ),
             ),
-            (
-                "cleanup.policy",
-                "delete,delete",
-                Err("Configuration 'cleanup.policy' values must not be duplicated."),
-            ),
+            ("cleanup.policy", "delete,delete", Ok("delete")),
             (
                 "compression.type",
                 "brotli",
@@ -598,6 +608,13 @@ mod tests {
                 Ok("0:1,1:2"),
             ),
             ("leader.replication.throttled.replicas", "*", Ok("*")),
+            (
+                "leader.replication.throttled.replicas",
+                "abc",
+                Err(
+                    "Invalid value [abc] for configuration leader.replication.throttled.replicas: leader.replication.throttled.replicas must be the literal '*' or a list of replicas in the following format: [partitionId]:[brokerId],[partitionId]:[brokerId],...",
+                ),
+            ),
         ];
         for (name, text, expected) in cases {
             let got = topic(name, text);
