@@ -138,11 +138,22 @@ impl Client {
         self.call(12, &MetadataRequest::default().with_topics(None))
     }
 
-    /// Does it know itself as a broker?
-    pub fn serves(&mut self) -> bool {
+    /// Does it know itself as a broker, and if asked for, answer for every partition?
+    pub fn serves(&mut self, all_open: bool) -> bool {
         self.patience(Duration::from_secs(2));
-        self.metadata()
-            .is_ok_and(|metadata| !metadata.brokers.is_empty())
+        let Ok(metadata) = self.metadata() else {
+            return false;
+        };
+        let topics = metadata
+            .topics
+            .iter()
+            .filter_map(|topic| Some((topic.name.as_ref()?.0.to_string(), topic.partitions.len())));
+        let open = |client: &mut Client| {
+            topics
+                .into_iter()
+                .all(|(name, n)| client.all_open(&name, n as i32).unwrap_or(false))
+        };
+        !metadata.brokers.is_empty() && (!all_open || open(self))
     }
 
     /// Creates a topic and waits until every partition has a leader.
@@ -192,7 +203,8 @@ impl Client {
                     .filter(|p| p.error_code == 0 && p.leader_id.0 >= 0)
                     .count()
             });
-            if led == partitions as usize {
+            // A broker may tell of a leader a moment before it has opened the log.
+            if led == partitions as usize && self.all_open(name, partitions)? {
                 return Ok(());
             }
             if Instant::now() > until {
@@ -202,6 +214,15 @@ impl Client {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    fn all_open(&mut self, topic: &str, partitions: i32) -> io::Result<bool> {
+        for partition in 0..partitions {
+            if self.offset_of(topic, partition, -1)?.0 != 0 {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// A new idempotent producer: id and epoch. A broker that still fetches its block of ids (error 14) is asked again.

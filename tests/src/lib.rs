@@ -3,6 +3,8 @@
 //! Nothing here is deployed. Under `--cfg madsim` only the pure rooms exist.
 
 #[cfg(not(madsim))]
+pub mod bench;
+#[cfg(not(madsim))]
 pub mod broker;
 #[cfg(not(madsim))]
 pub mod client;
@@ -10,6 +12,10 @@ pub mod client;
 pub mod codec;
 #[cfg(not(madsim))]
 pub mod crashfs;
+#[cfg(not(madsim))]
+pub mod fill;
+#[cfg(not(madsim))]
+pub mod golden;
 #[cfg(not(madsim))]
 pub mod load;
 pub mod tidy;
