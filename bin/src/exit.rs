@@ -21,6 +21,14 @@ impl Failure {
         }
     }
 
+    /// The command line is wrong: exit code 64.
+    pub fn usage(message: impl fmt::Display) -> Failure {
+        Failure {
+            code: 64,
+            message: message.to_string(),
+        }
+    }
+
     /// The configuration is wrong: exit code 78.
     pub fn config(message: impl fmt::Display) -> Failure {
         Failure {

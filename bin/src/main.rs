@@ -8,6 +8,7 @@ mod exit;
 mod format;
 mod properties;
 mod serve;
+mod sim;
 mod start;
 
 use std::process::ExitCode;
@@ -32,6 +33,9 @@ enum Command {
     Format(format::Args),
     /// Run a node from Kafka's server.properties.
     Start(start::Args),
+    /// Chaos in a simulated world: run seeds, replay them, break known rules.
+    #[command(subcommand)]
+    Sim(sim::Command),
 }
 
 fn main() -> ExitCode {
@@ -43,6 +47,7 @@ fn main() -> ExitCode {
         Command::Dev(args) => dev::run(args),
         Command::Format(args) => format::run(&args),
         Command::Start(args) => start::run(&args),
+        Command::Sim(command) => sim::run(command),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,

@@ -364,6 +364,11 @@ impl Net {
         }
     }
 
+    /// A further client joins.
+    pub fn add_link(&mut self, link: Link) {
+        self.links.push(link);
+    }
+
     /// Open connections, for faults to choose from.
     pub fn open(&self) -> impl Iterator<Item = ConnId> {
         self.conns
@@ -525,12 +530,16 @@ impl Net {
         let Some(connection) = self.conns.get(&conn) else {
             return;
         };
-        let client = connection.client;
-        if connection.refused || !connection.client_open {
+        let (client, waits) = (connection.client, connection.client_open);
+        let event = match connection.refused {
+            true => ToClient::Failed,
+            false => ToClient::Connected,
+        };
+        if connection.refused {
             self.conns.remove(&conn);
-            out.clients.push((client, ToClient::Failed));
-        } else {
-            out.clients.push((client, ToClient::Connected));
+        }
+        if waits {
+            out.clients.push((client, event));
         }
     }
 

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use trialog_core::ids::{DirId, FileId};
 use trialog_core::io::{DiskDone, DiskError, DiskOp, Name, Parts};
 use trialog_sim::choice::Choices;
-use trialog_sim::disk::Disk;
 use trialog_sim::disk::conformance::{CASES, Device, POWER_CASES, PoweredDevice};
+use trialog_sim::disk::{Cut, Disk};
 
 struct Simulated {
     disk: Disk,
@@ -32,7 +32,7 @@ impl Device for Simulated {
 
 impl PoweredDevice for Simulated {
     fn power_cut(&mut self) -> DirId {
-        self.disk.power_cut(&mut self.choices);
+        self.disk.power_cut(&mut self.choices, Cut::Drawn);
         self.disk.open_roots()[0]
     }
 }

@@ -64,7 +64,7 @@ struct Connection {
     peer: String,
     /// Arrived, not begun, oldest first.
     queued: VecDeque<Bytes>,
-    /// Begun, not answered, oldest first.
+    /// Begun, not answered, oldest first, and so by ascending name.
     running: VecDeque<Running>,
     /// Bytes of answers that did not reach the operating system.
     unsent: u64,
@@ -269,8 +269,9 @@ impl Connections {
             return None;
         }
         let produce = api_key(connection.queued.front()?) == Some(PRODUCE);
-        let all_produce = connection.running.iter().all(|running| running.produce);
-        if !(connection.running.is_empty() || (produce && all_produce)) {
+        // Whatever is no produce runs alone, so the last one speaks for all.
+        let overlaps = |last: &Running| last.produce && produce;
+        if !connection.running.back().is_none_or(overlaps) {
             return None;
         }
         let frame = connection.queued.pop_front()?;
@@ -294,11 +295,8 @@ impl Connections {
         let Some(connection) = self.connections.get_mut(&conn) else {
             return;
         };
-        let running = connection
-            .running
-            .iter_mut()
-            .find(|running| running.id == request);
-        if let Some(running) = running {
+        let at = connection.running.binary_search_by_key(&request, |r| r.id);
+        if let Some(running) = at.ok().and_then(|at| connection.running.get_mut(at)) {
             running.answer = Some(answer);
         }
         while let Some(first) = connection.running.pop_front() {

@@ -393,3 +393,111 @@ fn release(waiters: &mut BTreeSet<(Offset, RequestId)>, reached: Offset) -> Vec<
     }
     released
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn partition(isr: &[i32]) -> Partition {
+        let nodes = |ids: &[i32]| ids.iter().copied().map(NodeId).collect();
+        let assignment = Assignment {
+            leader: NodeId(1),
+            leader_epoch: LeaderEpoch(3),
+            isr: nodes(isr),
+            replicas: nodes(&[1, 2]),
+        };
+        let mut partition = Partition::new(
+            NodeId(1),
+            "t".into(),
+            Uuid([1; 16]),
+            PartitionIndex(0),
+            LogId(0),
+            assignment,
+        );
+        partition.opened(Offset(0), Offset(0), Offset(0));
+        partition
+    }
+
+    const RULES: Mutants = Mutants::NONE;
+
+    #[test]
+    fn acks_all_waits_for_what_is_durable_and_acks_one_for_what_is_written() {
+        let mut partition = partition(&[1]);
+        assert!(partition.await_acks(Acks::All, Offset(5), RequestId(1), RULES));
+        assert!(partition.await_acks(Acks::Leader, Offset(5), RequestId(2), RULES));
+        assert_eq!(partition.on_written(Offset(4)), []);
+        assert_eq!(partition.on_written(Offset(5)), [RequestId(2)]);
+        assert!(!partition.await_acks(Acks::Leader, Offset(5), RequestId(3), RULES));
+        assert_eq!(partition.committed(), []);
+        assert!(partition.on_durable(Offset(6)));
+        assert_eq!(partition.committed(), [RequestId(1)]);
+        assert_eq!(partition.high_watermark(), Offset(6));
+        assert!(!partition.on_durable(Offset(5)), "it never goes back");
+        partition.check(Offset(0), Offset(6));
+    }
+
+    #[test]
+    fn the_mutant_answers_before_the_sync() {
+        let mut partition = partition(&[1]);
+        let mutants = Mutants::only(Mutant::AckBeforeSync);
+        assert!(partition.await_acks(Acks::All, Offset(5), RequestId(1), mutants));
+        assert_eq!(partition.on_written(Offset(5)), [RequestId(1)]);
+    }
+
+    #[test]
+    fn a_replica_in_sync_that_is_not_heard_of_holds_the_high_watermark() {
+        let mut partition = partition(&[1, 2]);
+        assert!(!partition.on_durable(Offset(5)));
+        assert_eq!(partition.high_watermark(), Offset(0));
+        let alone = Assignment {
+            isr: vec![NodeId(1)],
+            ..partition.assignment().clone()
+        };
+        assert!(!partition.assign(alone, Offset(5)), "the epoch is the same");
+        assert_eq!(partition.high_watermark(), Offset(5));
+    }
+
+    #[test]
+    fn lost_appends_let_go_exactly_those_who_wait_for_them() {
+        let mut partition = partition(&[1]);
+        for (end, request) in [(5, 1), (6, 2), (9, 3)] {
+            partition.await_acks(Acks::All, Offset(end), RequestId(request), RULES);
+        }
+        assert_eq!(partition.lost(Offset(5)), [RequestId(2), RequestId(3)]);
+        assert!(partition.on_durable(Offset(5)));
+        assert_eq!(partition.committed(), [RequestId(1)]);
+    }
+
+    #[test]
+    fn a_client_of_another_epoch_is_told_which_way_it_is_wrong() {
+        let mut partition = partition(&[1]);
+        let usable = |partition: &Partition, epoch| partition.usable(Some(LeaderEpoch(epoch)));
+        assert_eq!(usable(&partition, 2), Err(ErrorCode::FENCED_LEADER_EPOCH));
+        assert_eq!(usable(&partition, 3), Ok(()));
+        assert_eq!(usable(&partition, 4), Err(ErrorCode::UNKNOWN_LEADER_EPOCH));
+        let other = Assignment {
+            leader: NodeId(2),
+            ..partition.assignment().clone()
+        };
+        partition.assign(other, Offset(0));
+        assert_eq!(
+            usable(&partition, 3),
+            Err(ErrorCode::NOT_LEADER_OR_FOLLOWER)
+        );
+        partition.went_offline();
+        assert_eq!(usable(&partition, 2), Err(ErrorCode::KAFKA_STORAGE_ERROR));
+    }
+
+    #[test]
+    fn a_topic_cannot_demand_more_replicas_than_it_has() {
+        let mut partition = partition(&[1]);
+        partition.configure(2);
+        assert!(!partition.has_enough_replicas());
+        let single = Assignment {
+            replicas: vec![NodeId(1)],
+            ..partition.assignment().clone()
+        };
+        partition.assign(single, Offset(0));
+        assert!(partition.has_enough_replicas());
+    }
+}

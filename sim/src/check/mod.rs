@@ -4,8 +4,9 @@
 //! judged incrementally by what clients tell, in full by [`Judge::audit`], and finally by [`Judge::finish`]. The rules are those
 //! of the public Jepsen workload for Kafka, in our words, and the promises of the durability contract: what acks=all
 //! acknowledged or a consumer has read survives every power cut; what acks=1 acknowledged survives a killed process. It
-//! never looks inside the node.
+//! never looks inside the node; [`image`] does.
 
+pub mod image;
 mod partition;
 mod topics;
 
@@ -577,13 +578,13 @@ impl Judge {
         lookup.fault(known)
     }
 
-    /// Partitions that must be readable in the end, and from where to where.
+    /// Partitions that something is known of and that must be readable in the end.
     #[must_use]
-    pub fn final_ranges(&self) -> Vec<(Tp, i64, i64)> {
+    pub fn final_partitions(&self) -> Vec<Tp> {
         self.partitions
-            .iter()
-            .filter(|(tp, _)| self.topic_lives(tp.topic))
-            .map(|(tp, partition)| (*tp, partition.delete_limit, partition.promised_end))
+            .keys()
+            .filter(|tp| self.topic_lives(tp.topic))
+            .copied()
             .collect()
     }
 

@@ -5,6 +5,7 @@
 //! for the network comes back as [`Act`]s. Nothing here knows of faults, or of the node's state.
 
 pub mod admin;
+pub mod caller;
 pub mod consumer;
 pub mod producer;
 pub mod records;
@@ -83,6 +84,8 @@ pub enum Client {
     Consumer(consumer::Consumer),
     /// Creates, grows and deletes.
     Admin(admin::Admin),
+    /// Makes the calls of a script.
+    Caller(caller::Caller),
 }
 
 impl Client {
@@ -92,6 +95,7 @@ impl Client {
             Client::Producer(producer) => producer.happens(cx, event),
             Client::Consumer(consumer) => consumer.happens(cx, event),
             Client::Admin(admin) => admin.happens(cx, event),
+            Client::Caller(caller) => caller.happens(cx, event),
         }
     }
 
@@ -102,6 +106,7 @@ impl Client {
             Client::Producer(producer) => producer.next_wake(),
             Client::Consumer(consumer) => consumer.next_wake(),
             Client::Admin(admin) => admin.next_wake(),
+            Client::Caller(caller) => caller.next_wake(),
         }
     }
 
@@ -111,6 +116,7 @@ impl Client {
             Client::Producer(producer) => producer.wind_down(now),
             Client::Consumer(consumer) => consumer.wind_down(now),
             Client::Admin(admin) => admin.wind_down(now),
+            Client::Caller(_) => {}
         }
     }
 
@@ -121,6 +127,7 @@ impl Client {
             Client::Producer(producer) => producer.rests(),
             Client::Consumer(consumer) => consumer.rests(judge),
             Client::Admin(admin) => admin.rests(),
+            Client::Caller(_) => true,
         }
     }
 
@@ -131,6 +138,7 @@ impl Client {
             Client::Producer(producer) => producer.name(),
             Client::Consumer(consumer) => consumer.name(),
             Client::Admin(admin) => admin.name(),
+            Client::Caller(caller) => caller.name(),
         }
     }
 
@@ -140,6 +148,7 @@ impl Client {
             Client::Producer(producer) => producer.restart(cx),
             Client::Consumer(consumer) => consumer.restart(cx),
             Client::Admin(admin) => admin.restart(cx),
+            Client::Caller(caller) => caller.restart(cx),
         }
     }
 
@@ -150,6 +159,7 @@ impl Client {
             Client::Producer(producer) => producer.waits_for(),
             Client::Consumer(consumer) => consumer.waits_for(),
             Client::Admin(admin) => admin.waits_for(),
+            Client::Caller(_) => String::new(),
         }
     }
 }

@@ -122,14 +122,37 @@ pub fn read(block: &Bytes, from: i64) -> Result<Vec<Polled>, String> {
                 "the batch at {at} is compressed, it was not sent so"
             ));
         }
-        records(&header, &view.bytes[HEADER_LEN..], &mut polled)
+        let parsed = records(&header, &view.bytes[HEADER_LEN..])
             .ok_or_else(|| format!("the records of the batch at {at} cannot be read"))?;
+        polled.extend(parsed.iter().map(|record| Polled {
+            offset: record.offset,
+            id: record.value.and_then(identify),
+            timestamp: record.timestamp,
+        }));
     }
     polled.retain(|record| record.offset >= from);
     Ok(polled)
 }
 
-fn records(header: &BatchHeader, mut rest: &[u8], out: &mut Vec<Polled>) -> Option<()> {
+/// Offset and value of each record of an uncompressed batch; `None` if they cannot be read.
+#[must_use]
+pub fn values(view: &batch::BatchView) -> Option<Vec<(i64, Bytes)>> {
+    let parsed = records(&view.header, &view.bytes[HEADER_LEN..])?;
+    let values = parsed.iter().map(|record| {
+        let value = record.value.unwrap_or_default();
+        (record.offset, Bytes::copy_from_slice(value))
+    });
+    Some(values.collect())
+}
+
+struct Record<'a> {
+    offset: i64,
+    timestamp: i64,
+    value: Option<&'a [u8]>,
+}
+
+fn records<'a>(header: &BatchHeader, mut rest: &'a [u8]) -> Option<Vec<Record<'a>>> {
+    let mut out = Vec::new();
     for _ in 0..header.count {
         let len = usize::try_from(number(&mut rest)?).ok()?;
         let mut record = rest.get(..len)?;
@@ -140,16 +163,16 @@ fn records(header: &BatchHeader, mut rest: &[u8], out: &mut Vec<Polled>) -> Opti
         let offset_delta = number(&mut record)?;
         let _key = field(&mut record)?;
         let value = field(&mut record)?;
-        out.push(Polled {
+        out.push(Record {
             offset: header.base_offset.0 + offset_delta,
-            id: value.and_then(identify),
+            value,
             timestamp: match header.is_log_append_time() {
                 true => header.max_timestamp,
                 false => header.base_timestamp + timestamp_delta,
             },
         });
     }
-    rest.is_empty().then_some(())
+    rest.is_empty().then_some(out)
 }
 
 fn number(rest: &mut &[u8]) -> Option<i64> {

@@ -27,6 +27,17 @@ pub struct Loss {
     pub entries: u64,
 }
 
+/// How much of the unsynced a power cut takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// As the choices draw it, file by file.
+    Drawn,
+    /// All of it.
+    Lose,
+    /// None of it.
+    Keep,
+}
+
 /// Bytes of a page of the page cache.
 const PAGE: u64 = 4096;
 /// Bytes of a sector of the medium.
@@ -52,15 +63,19 @@ impl Disk {
     }
 
     /// The power fails: what was not synced is lost, kept, torn or reordered.
-    pub fn power_cut(&mut self, choices: &mut Choices) -> Loss {
+    pub fn power_cut(&mut self, choices: &mut Choices, cut: Cut) -> Loss {
         self.end_flight(choices, Subsystem::PowerLoss);
         self.forget_process();
         let mut loss = Loss::default();
-        let spared = choices.below(8, Subsystem::PowerLoss, subject("spared"));
+        let cut = match (cut, choices.below(8, Subsystem::PowerLoss, subject("cut"))) {
+            (Cut::Drawn, 0) => Cut::Lose,
+            (Cut::Drawn, 1) => Cut::Keep,
+            (cut, _) => cut,
+        };
         for (id, inode) in &mut self.inodes {
             match inode {
-                Inode::File(file) => file.lose_power(choices, *id, spared, &mut loss),
-                Inode::Dir(dir) => dir.lose_power(choices, *id, spared, &mut loss),
+                Inode::File(file) => file.lose_power(choices, *id, cut, &mut loss),
+                Inode::Dir(dir) => dir.lose_power(choices, *id, cut, &mut loss),
             }
         }
         self.sweep();
@@ -121,15 +136,15 @@ impl Disk {
 }
 
 impl File {
-    fn lose_power(&mut self, choices: &mut Choices, id: InodeId, spared: u64, loss: &mut Loss) {
+    fn lose_power(&mut self, choices: &mut Choices, id: InodeId, cut: Cut, loss: &mut Loss) {
         if self.dirty.is_empty() {
             return;
         }
         let key = subject(&self.role) ^ id.rotate_left(32);
         let mut below = |bound: u64| choices.below(bound, Subsystem::PowerLoss, key);
-        let fate = match (spared, below(8)) {
-            (0, _) => Fate::Lose,
-            (1, _) => Fate::Keep,
+        let fate = match (cut, below(8)) {
+            (Cut::Lose, _) => Fate::Lose,
+            (Cut::Keep, _) => Fate::Keep,
             (_, 0 | 1) => Fate::Lose,
             (_, 2) => Fate::Keep,
             (_, 3) => Fate::InOrder(index(below(self.dirty.len() as u64 + 1))),
@@ -203,16 +218,16 @@ impl File {
 }
 
 impl Directory {
-    fn lose_power(&mut self, choices: &mut Choices, id: InodeId, spared: u64, loss: &mut Loss) {
+    fn lose_power(&mut self, choices: &mut Choices, id: InodeId, cut: Cut, loss: &mut Loss) {
         if self.changes.is_empty() {
             return;
         }
         let key = subject("entries") ^ id.rotate_left(32);
         let mut below = |bound: u64| choices.below(bound, Subsystem::PowerLoss, key);
-        let mode = match spared {
-            0 => 0,
-            1 => 1,
-            _ => below(4),
+        let mode = match cut {
+            Cut::Lose => 0,
+            Cut::Keep => 1,
+            Cut::Drawn => below(4),
         };
         let mut histories: BTreeMap<Name, Vec<Option<InodeId>>> = BTreeMap::new();
         for (name, inode) in &self.changes {

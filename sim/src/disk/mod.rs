@@ -14,7 +14,7 @@ use bytes::Bytes;
 use trialog_core::ids::{DirId, FileId};
 use trialog_core::io::{DiskDone, DiskError, DiskOp, Entry, Name, Parts};
 
-pub use loss::Loss;
+pub use loss::{Cut, Loss};
 
 /// Identifies one operation in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -202,15 +202,26 @@ impl Disk {
         self.dirs.keys().copied().collect()
     }
 
-    /// Puts a durable file in a root, as a format command does before the first start.
-    pub fn install(&mut self, root: usize, name: &Name, content: &[u8]) {
+    /// Puts a durable file in a root or in a directory of it, as a format command does before the first start.
+    pub fn install(&mut self, root: usize, dir: Option<&Name>, name: &Name, content: &[u8]) {
         let inode = self.new_inode(Inode::File(File {
             cache: content.to_vec(),
             durable: content.to_vec(),
             role: role(name),
             ..File::default()
         }));
-        if let Some(Inode::Dir(dir)) = self.inodes.get_mut(&self.roots[root]) {
+        let mut parent = self.roots[root];
+        if let Some(dir) = dir {
+            let known = self.dir(parent).and_then(|root| root.now.get(dir).copied());
+            let inside = known.unwrap_or_else(|| self.new_inode(Inode::Dir(Directory::default())));
+            self.add_durable(parent, dir, inside);
+            parent = inside;
+        }
+        self.add_durable(parent, name, inode);
+    }
+
+    fn add_durable(&mut self, parent: InodeId, name: &Name, inode: InodeId) {
+        if let Some(Inode::Dir(dir)) = self.inodes.get_mut(&parent) {
             dir.now.insert(name.clone(), inode);
             dir.durable.insert(name.clone(), inode);
         }
@@ -221,10 +232,10 @@ impl Disk {
         self.full = full;
     }
 
-    /// Operations in flight.
+    /// How many log directories there are.
     #[must_use]
-    pub fn in_flight(&self) -> usize {
-        self.flight.len()
+    pub fn roots(&self) -> usize {
+        self.roots.len()
     }
 
     /// The names of a directory and the files of it, as a process sees them now; `None` if there is no such directory.

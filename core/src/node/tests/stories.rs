@@ -630,3 +630,44 @@ fn producer_ids_differ() {
         .collect();
     assert_eq!(ids, [0, 1, 2]);
 }
+
+#[test]
+fn whoever_sends_when_the_budget_is_spent_is_paused() {
+    let mut world = World::with(&[
+        ("socket.request.max.bytes", "200"),
+        ("queued.max.request.bytes", "200"),
+    ]);
+    let (first, second, third) = (world.connect(), world.connect(), world.connect());
+    let topic = create_topic(&mut world, first, "t", 1);
+    let one = world.send(first, 13, &produce(-1, topic, 0, &["a"]));
+    assert!(!world.paused(first));
+    let two = world.send(second, 13, &produce(-1, topic, 0, &["b"]));
+    assert!(world.paused(second), "the budget is spent");
+    assert!(!world.paused(third), "who sends nothing is left alone");
+    world.settle();
+    world.answer::<ProduceRequest>(first, one);
+    world.answer::<ProduceRequest>(second, two);
+    assert!(!world.paused(second));
+    assert!(world.marked(Mark::ConnectionPaused));
+}
+
+#[test]
+fn who_does_not_read_its_answers_gets_no_further_ones_and_is_closed() {
+    let mut world = World::with(&[("connections.max.idle.ms", "1000")]);
+    let conn = world.connect();
+    let topic = create_topic(&mut world, conn, "t", 1);
+    let large = "x".repeat(600_000).leak();
+    world.ask(conn, 13, &produce(-1, topic, 0, &[large]));
+    for _ in 0..5 {
+        world.send(conn, 17, &fetch(topic, 0));
+        world.settle();
+    }
+    assert_eq!(
+        world.answers(conn),
+        2,
+        "a mebibyte is unsent: the others wait"
+    );
+    assert!(world.paused(conn));
+    world.pass(Duration::from_millis(1100));
+    assert_eq!(world.closed(conn), Some(&CloseWhy::Stalled));
+}

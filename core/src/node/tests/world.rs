@@ -274,6 +274,11 @@ impl World {
         frame.expect("an answer")
     }
 
+    /// How many answers wait to be read.
+    pub fn answers(&self, conn: ConnId) -> usize {
+        self.clients[&conn].frames.len()
+    }
+
     /// Is there an answer?
     pub fn has_answer(&self, conn: ConnId) -> bool {
         !self.clients[&conn].frames.is_empty()

@@ -1,0 +1,217 @@
+//! Scripted scenarios: stories about one node, with what it answered under each line.
+//!
+//! ```text
+//! # What acks=all acknowledged survives a power cut.
+//! create t 1
+//! produce t-0 acks=all a b
+//! power cut
+//! read t-0
+//! ----
+//! created
+//! offset 0
+//! cut
+//! 0 a
+//! 1 b
+//! high watermark 2
+//! ```
+//!
+//! Owns the reading of stories; [`crate::world`] lets them happen. A block is command lines, `----`, and the answers.
+
+use crate::client::caller::{Call, Writer};
+use crate::disk::Cut;
+use crate::faults::Fault;
+use crate::world::World;
+
+/// One line of a story.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Command {
+    Call(Call),
+    Fault(Fault),
+    PowerCut(Cut),
+    Stop,
+    Start,
+    Sleep(u64),
+    Fail(&'static str),
+}
+
+/// Runs a story and returns it with the answers that it got; equal to `story` if all is as it was written.
+///
+/// # Errors
+/// The line that cannot be understood.
+pub fn run(story: &str) -> Result<String, String> {
+    let mut world = World::for_script();
+    let mut told = String::new();
+    let mut lines = story.lines().peekable();
+    while let Some(line) = lines.next() {
+        told.push_str(line);
+        told.push('\n');
+        if line.trim().is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let mut commands = vec![line.to_owned()];
+        for line in lines.by_ref() {
+            told.push_str(line);
+            told.push('\n');
+            if line == "----" {
+                break;
+            }
+            commands.push(line.to_owned());
+        }
+        while lines.peek().is_some_and(|line| !line.trim().is_empty()) {
+            lines.next();
+        }
+        for command in commands {
+            let command = parse(&command).ok_or_else(|| format!("what is `{command}`?"))?;
+            let answer = happen(&mut world, command);
+            told.push_str(&answer);
+            told.push('\n');
+        }
+    }
+    Ok(told)
+}
+
+fn happen(world: &mut World, command: Command) -> String {
+    match command {
+        Command::Call(call) => world.call(call),
+        Command::Fault(fault) => world.script_fault(fault, Cut::Drawn),
+        Command::PowerCut(cut) => world.script_fault(Fault::PowerCut, cut),
+        Command::Stop => world.script_stop(),
+        Command::Start => world.script_start(),
+        Command::Sleep(ms) => world.script_sleep(ms),
+        Command::Fail(kind) => world.script_fail(kind),
+    }
+}
+
+fn parse(line: &str) -> Option<Command> {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let call = |call| Some(Command::Call(call));
+    match words.as_slice() {
+        ["create", topic, partitions, configs @ ..] => call(Call::Create {
+            topic: (*topic).to_owned(),
+            partitions: partitions.parse().ok()?,
+            configs: configs
+                .iter()
+                .map(|config| {
+                    let (name, value) = config.split_once('=')?;
+                    Some((name.to_owned(), value.to_owned()))
+                })
+                .collect::<Option<_>>()?,
+        }),
+        ["delete", topic] => call(Call::Delete((*topic).to_owned())),
+        ["grow", topic, count] => call(Call::Grow((*topic).to_owned(), count.parse().ok()?)),
+        ["list"] => call(Call::List),
+        ["produce", tp, options @ ..] => produce(partition(tp)?, options),
+        ["read", tp] => call(Call::Read {
+            tp: partition(tp)?,
+            from: 0,
+        }),
+        ["read", tp, from] => call(Call::Read {
+            tp: partition(tp)?,
+            from: from.strip_prefix("from=")?.parse().ok()?,
+        }),
+        ["offset", tp, wanted] => call(Call::Offset {
+            tp: partition(tp)?,
+            timestamp: match *wanted {
+                "earliest" => -2,
+                "latest" => -1,
+                "greatest" => -3,
+                at => at.strip_prefix('@')?.parse().ok()?,
+            },
+        }),
+        ["trim", tp, offset] => call(Call::Trim {
+            tp: partition(tp)?,
+            offset: offset.parse().ok()?,
+        }),
+        ["init"] => call(Call::Init),
+        ["crash"] => Some(Command::Fault(Fault::ProcessCrash)),
+        ["power", "cut"] => Some(Command::PowerCut(Cut::Lose)),
+        ["power", "cut", "keeps", "all"] => Some(Command::PowerCut(Cut::Keep)),
+        ["stop"] => Some(Command::Stop),
+        ["start"] => Some(Command::Start),
+        ["sleep", span] => {
+            let ms = span.strip_suffix("ms")?;
+            Some(Command::Sleep(ms.parse().ok()?))
+        }
+        ["fail", kind] => {
+            let kinds = ["sync", "write", "sync-dir", "create", "read", "rename"];
+            Some(Command::Fail(
+                kinds.into_iter().find(|known| known == kind)?,
+            ))
+        }
+        _ => None,
+    }
+}
+
+fn partition(text: &str) -> Option<(String, i32)> {
+    let (topic, index) = text.rsplit_once('-')?;
+    Some((topic.to_owned(), index.parse().ok()?))
+}
+
+fn produce(tp: (String, i32), options: &[&str]) -> Option<Command> {
+    let (mut acks, mut timestamp) = (-1, crate::clock::EPOCH_MS);
+    let mut writer: Option<Writer> = None;
+    let mut values = Vec::new();
+    for option in options {
+        match option.split_once('=') {
+            Some(("acks", "all")) => acks = -1,
+            Some(("acks", number)) => acks = number.parse().ok()?,
+            Some(("at", ms)) => timestamp = ms.parse().ok()?,
+            Some(("by", who)) => {
+                // by=ID/EPOCH/SEQUENCE
+                let mut parts = who.split('/');
+                writer = Some(Writer {
+                    producer_id: parts.next()?.parse().ok()?,
+                    epoch: parts.next()?.parse().ok()?,
+                    sequence: parts.next()?.parse().ok()?,
+                });
+            }
+            Some(_) => return None,
+            None => values.push((*option).to_owned()),
+        }
+    }
+    (!values.is_empty()).then_some(Command::Call(Call::Produce {
+        tp,
+        values,
+        timestamp,
+        acks,
+        writer,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_understood_or_refused() {
+        assert_eq!(
+            parse("read my-topic-3 from=7"),
+            Some(Command::Call(Call::Read {
+                tp: ("my-topic".to_owned(), 3),
+                from: 7
+            }))
+        );
+        let Some(Command::Call(Call::Produce {
+            acks,
+            writer,
+            values,
+            ..
+        })) = parse("produce t-0 acks=1 by=5/0/2 a b")
+        else {
+            panic!("a produce");
+        };
+        assert_eq!((acks, values.len()), (1, 2));
+        assert_eq!(writer.map(|writer| writer.sequence), Some(2));
+        for wrong in [
+            "",
+            "jump",
+            "read",
+            "produce t-0",
+            "produce t a",
+            "sleep 5",
+            "fail everything",
+        ] {
+            assert_eq!(parse(wrong), None, "{wrong}");
+        }
+    }
+}
