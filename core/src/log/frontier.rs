@@ -39,9 +39,9 @@ pub(super) struct Mark {
 /// One sync round.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Record {
-    /// The place that the round makes durable.
+    /// The round's place: it strictly grows from round to round.
     pub(super) lsn: Lsn,
-    /// The place that was durable when it began.
+    /// The place of the last round that was over when this one began.
     pub(super) durable: Lsn,
     pub(super) logs: Vec<(LogKey, Mark)>,
 }

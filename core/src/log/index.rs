@@ -123,11 +123,6 @@ impl SegmentIndex {
         self.bytes_since_entry = 0;
     }
 
-    /// Sets how many bytes follow the last entry, after a load.
-    pub(super) fn set_bytes_since_entry(&mut self, bytes: u64) {
-        self.bytes_since_entry = bytes;
-    }
-
     /// Bytes in memory.
     pub(super) fn memory(&self) -> u64 {
         (self.offsets.len() * 8 + self.times.len() * 16) as u64

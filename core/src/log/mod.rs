@@ -30,20 +30,33 @@
 //!   directory_id(usize) -> Option<Uuid>         of meta.properties    cluster_id() -> Option<&str>
 //! ```
 
-#![allow(dead_code)]
-
+mod append;
 mod checkpoint;
 mod config;
+mod directory;
 mod epochs;
+mod files;
 mod frontier;
 mod index;
-mod memory;
 mod notice;
+mod opening;
+mod partition_log;
+mod plan;
 mod producers;
-pub use memory::LogStore;
+mod read;
+mod removal;
+mod retention;
+mod segment;
+mod shutdown;
+mod start;
+mod store;
+
+#[cfg(test)]
+mod tests;
 
 pub use config::{LogConfig, StoreConfig};
 pub use notice::{
     Append, AppendError, Appended, FoundTimestamp, LogView, Lookup, LookupOutcome, NewLog, Notice,
     Origin, Read, ReadError, ReadId, ReadOutcome, Records, TimestampQuery,
 };
+pub use store::LogStore;

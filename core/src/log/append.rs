@@ -1,0 +1,532 @@
+//! Appending: producer rules, offsets, rolling, the write, and what its completion makes true.
+
+use bytes::Bytes;
+
+use crate::event::Level;
+use crate::ids::{LeaderEpoch, LogId, Offset};
+use crate::io::{Cx, DiskDone, DiskError, DiskOp};
+use crate::mark::Mark;
+use crate::mutant::Mutant;
+use crate::rng::Purpose;
+use crate::wire::Parts;
+use crate::wire::batch::{BatchHeader, PREFIX_LEN, prefix};
+
+use super::frontier;
+use super::notice::{Append, AppendError, Appended, Notice, has_producer};
+use super::partition_log::{HotBatch, InFlight, Log, State, Unsynced, Write};
+use super::plan::{Then, may, must};
+use super::segment::{QueuedWrite, Segment, file_name, name};
+use super::store::{LogStore, Wait};
+use super::checkpoint;
+
+/// A slice this small is copied out of its frame, which it would otherwise keep in memory.
+const COPY_BELOW: usize = 2048;
+
+impl LogStore {
+    /// Appends a batch: it has its offsets when this returns; [`Notice::Written`] and [`Notice::Durable`] follow.
+    ///
+    /// # Errors
+    /// As [`AppendError`] says; nothing has changed then.
+    pub fn append(
+        &mut self,
+        cx: &mut Cx<'_>,
+        id: LogId,
+        append: Append,
+    ) -> Result<Appended, AppendError> {
+        let Append {
+            batch,
+            epoch,
+            origin,
+        } = append;
+        let log = self.appendable(id)?;
+        let size = PREFIX_LEN + batch.body.len();
+        if size > log.config.segment_bytes as usize {
+            return Err(AppendError::TooLarge {
+                size,
+                limit: log.config.segment_bytes,
+            });
+        }
+        if has_producer(&batch.header) {
+            let checked = log.producers.check(&batch.header, batch.marker, origin);
+            match checked {
+                Ok(None) => {}
+                Ok(Some(known)) => {
+                    cx.out.mark(Mark::DuplicateBatch);
+                    let (base, last, timestamp) = (known.base(), known.last_offset, known.timestamp);
+                    let loose = batch.log_append_time;
+                    return Ok(Appended {
+                        base,
+                        last,
+                        log_append_time: if loose >= 0 { timestamp } else { -1 },
+                        lsn: self.dirs[self.log_dir(id)].lsn,
+                        duplicate: true,
+                    });
+                }
+                Err(error) => {
+                    cx.out.mark(match error {
+                        AppendError::InvalidProducerEpoch { .. } => Mark::ProducerFenced,
+                        _ => Mark::OutOfOrderSequence,
+                    });
+                    return Err(error);
+                }
+            }
+        }
+        let base = log.end;
+        let header = BatchHeader {
+            base_offset: base,
+            leader_epoch: epoch,
+            ..batch.header
+        };
+        let last = header.last_offset();
+        let now = cx.now.wall;
+        let full = log.segments.last().is_some_and(|active| {
+            active.must_roll(&log.config, size, header.max_timestamp, last, now)
+        });
+        if full {
+            self.roll(cx, id);
+        }
+        let log = self.appendable(id)?;
+        let news = log.assign_epoch(epoch, base);
+        let undo = has_producer(&header).then(|| log.producers.apply(&header, base, batch.marker));
+        let interval = log.config.index_interval_bytes;
+        let loose = log.config.is_loose();
+        let dir = log.dir;
+        let segment = log.active();
+        let position = segment.push(&header, interval, now, cx.mutants);
+        let segment_base = segment.base;
+        let lsn = (!loose).then(|| self.dirs[dir].take_lsn());
+
+        let mut parts = Parts::from(Bytes::copy_from_slice(&prefix(base, header.length, epoch)));
+        parts.push(if batch.body.len() < COPY_BELOW {
+            Bytes::copy_from_slice(&batch.body)
+        } else {
+            batch.body
+        });
+        let log = self.appendable(id)?;
+        log.end = last.next();
+        log.in_flight.push_back(InFlight {
+            base,
+            last,
+            segment: segment_base,
+            position,
+            write: Write::UnderWay,
+            lsn,
+            mark: frontier::Mark {
+                end: last.next(),
+                epoch,
+                crc: header.crc,
+            },
+            undo,
+        });
+        log.hot.push_back(HotBatch {
+            base,
+            last,
+            max_timestamp: header.max_timestamp,
+            epoch,
+            parts: parts.clone(),
+        });
+        self.hot_bytes += parts.len() as u64;
+        self.hot_order.push_back((id, last));
+        self.write_batch(cx, id, last, position, parts);
+        self.trim_hot();
+        if news {
+            self.write_epochs(cx, id);
+        }
+        Ok(Appended {
+            base,
+            last,
+            log_append_time: batch.log_append_time,
+            lsn: self.dirs[dir].lsn,
+            duplicate: false,
+        })
+    }
+
+    /// The log of `id` if it takes appends.
+    fn appendable(&mut self, id: LogId) -> Result<&mut Log, AppendError> {
+        let stopping = self.shutdown.is_some();
+        let Some(log) = self.log_mut(id) else {
+            return Err(AppendError::Offline("the log was deleted".to_owned()));
+        };
+        match (&log.state, &log.full) {
+            (State::Online, _) if stopping => {
+                Err(AppendError::Offline("the node is stopping".to_owned()))
+            }
+            (State::Online, None) => Ok(log),
+            (State::Online, Some(message)) => Err(AppendError::Full(message.clone())),
+            (State::Offline(message), _) => Err(AppendError::Offline(message.clone())),
+            (State::Creating(_) | State::Opening(_), _) => {
+                Err(AppendError::Offline("the log is not open yet".to_owned()))
+            }
+            (State::Closed, _) => Err(AppendError::Offline("the node is stopping".to_owned())),
+            (State::Deleting, _) => Err(AppendError::Offline("the log was deleted".to_owned())),
+        }
+    }
+
+    fn log_dir(&self, id: LogId) -> usize {
+        self.log(id).map_or(0, |log| log.dir)
+    }
+
+    fn write_batch(
+        &mut self,
+        cx: &mut Cx<'_>,
+        id: LogId,
+        last: Offset,
+        position: u32,
+        data: Parts,
+    ) {
+        let Some(log) = self.log_mut(id) else { return };
+        let segment = log.active();
+        if let Some(queue) = &mut segment.creating {
+            queue.push(QueuedWrite {
+                last,
+                position,
+                data,
+            });
+        } else if let Some(file) = segment.file {
+            let op = DiskOp::Write {
+                file,
+                at: u64::from(position),
+                data,
+            };
+            self.issue(cx, Wait::Append(id, last), op);
+        }
+    }
+
+    /// Forgets the oldest batches in memory beyond the budget; what is not written yet stays.
+    pub(super) fn trim_hot(&mut self) {
+        while self.hot_bytes > self.config.hot_bytes {
+            let Some(&(id, last)) = self.hot_order.front() else {
+                return;
+            };
+            if let Some(log) = self.logs[id.0 as usize].as_deref_mut() {
+                if log.written <= last && log.is_online() {
+                    return;
+                }
+                while let Some(batch) = log.hot.pop_front_if(|batch| batch.last <= last) {
+                    self.hot_bytes -= batch.parts.len() as u64;
+                }
+            }
+            self.hot_order.pop_front();
+        }
+    }
+
+    pub(super) fn on_append_written(
+        &mut self,
+        cx: &mut Cx<'_>,
+        id: LogId,
+        last: Offset,
+        result: Result<DiskDone, DiskError>,
+    ) {
+        let Some(log) = self.log_mut(id) else { return };
+        if matches!(log.state, State::Offline(_) | State::Deleting) {
+            return;
+        }
+        let dir = log.dir;
+        let at = log.in_flight.partition_point(|batch| batch.last < last);
+        let Some(batch) = log.in_flight.get_mut(at).filter(|b| b.last == last) else {
+            return;
+        };
+        match result {
+            Ok(_) => batch.write = Write::Done,
+            Err(DiskError::Full) => {
+                batch.write = Write::Failed;
+                self.disk_full(cx, id);
+            }
+            Err(error) => {
+                let name = log.name();
+                self.fence(cx, dir, format!("a write to {name}: {error}"));
+                return;
+            }
+        }
+        self.advance_written(cx, id);
+    }
+
+    /// Tells what is written now, and hands it to the sync rounds.
+    fn advance_written(&mut self, cx: &mut Cx<'_>, id: LogId) {
+        let Some(log) = self.log_mut(id) else { return };
+        let before = log.written;
+        while let Some(batch) = log.in_flight.front() {
+            if batch.write != Write::Done {
+                break;
+            }
+            log.written = batch.last.next();
+            let unsynced = Unsynced {
+                lsn: batch.lsn,
+                mark: batch.mark,
+            };
+            log.unsynced.push_back(unsynced);
+            log.in_flight.pop_front();
+        }
+        let written = log.written;
+        if written > before {
+            let at_once = log.config.is_loose() || cx.mutants.has(Mutant::AckBeforeSync);
+            if at_once {
+                log.promised = written;
+            }
+            self.notices.push_back(Notice::Written(id, written));
+            if at_once {
+                self.notices.push_back(Notice::Durable(id, written));
+            }
+            self.advance_ready(cx, id);
+        }
+        self.roll_back_if_settled(cx, id);
+        self.go_on_shutdown(cx);
+    }
+
+    fn disk_full(&mut self, cx: &mut Cx<'_>, id: LogId) {
+        let path = self.dirs[self.log_dir(id)].path.clone();
+        let Some(log) = self.log_mut(id) else { return };
+        if log.full.is_none() {
+            let message = format!(
+                "{path} is full: nothing can be appended to {} until there is room",
+                log.name()
+            );
+            log.full = Some(message.clone());
+            self.note(cx, Level::Error, message);
+        }
+    }
+
+    /// Once every write of a log whose disk was full is back, takes back the appends from the first failure on.
+    fn roll_back_if_settled(&mut self, cx: &mut Cx<'_>, id: LogId) {
+        let Some(log) = self.log_mut(id) else { return };
+        let settled = log
+            .in_flight
+            .iter()
+            .all(|batch| batch.write != Write::UnderWay);
+        let Some(first) = log.in_flight.front().filter(|_| settled && log.full.is_some()) else {
+            return;
+        };
+        let (end, segment_base, position) = (first.base, first.segment, first.position);
+        let lsns: Vec<_> = log.in_flight.iter().filter_map(|batch| batch.lsn).collect();
+        let message = log.full.clone().unwrap_or_default();
+        while let Some(batch) = log.in_flight.pop_back() {
+            if let Some(undo) = batch.undo {
+                log.producers.undo(undo);
+            }
+        }
+        let mut dropped = 0;
+        while let Some(batch) = log.hot.pop_back_if(|batch| batch.base >= end) {
+            dropped += batch.parts.len() as u64;
+        }
+        log.end = end;
+        if log.epochs.truncate_end(end) {
+            log.epochs_changed(end);
+        }
+        let gone: Vec<Segment> = log
+            .segments
+            .extract_if(.., |segment| segment.base > segment_base)
+            .collect();
+        let keep: Vec<Offset> = log.snapshots.iter().copied().filter(|s| *s > end).collect();
+        let mut unlink = Vec::new();
+        let (dir, handle) = (log.dir, log.handle);
+        for snapshot in keep {
+            log.snapshots.remove(&snapshot);
+            unlink.push(file_name(snapshot, ".snapshot"));
+        }
+        let mut close = Vec::new();
+        for segment in gone {
+            close.extend(segment.file.map(|file| must(DiskOp::Close { file })));
+            for suffix in [".log", ".index", ".timeindex"] {
+                unlink.push(segment.name(suffix));
+            }
+        }
+        let hot: Vec<(i64, Offset)> = log.hot.iter().map(|b| (b.max_timestamp, b.last)).collect();
+        let active = log.active();
+        active.size = position;
+        active.sealed = false;
+        active.forget_from(end, &hot);
+        let mut stages = vec![
+            close,
+            unlink
+                .into_iter()
+                .map(|name| may(DiskOp::Unlink { dir: handle, name }))
+                .collect(),
+        ];
+        if let Some(file) = active.file {
+            stages.push(vec![must(DiskOp::Truncate {
+                file,
+                len: u64::from(position),
+            })]);
+        }
+        self.hot_bytes -= dropped;
+        for lsn in lsns {
+            self.dirs[dir].outstanding.remove(&lsn);
+        }
+        self.notices.push_back(Notice::AppendsLost(id, end, message));
+        self.begin_plan(cx, dir, stages, Then::RolledBack(id));
+    }
+
+    /// The failed tail is gone: appends are taken again, and fail again while the disk is full.
+    pub(super) fn on_rolled_back(&mut self, cx: &mut Cx<'_>, id: LogId) {
+        let Some(log) = self.log_mut(id) else { return };
+        log.full = None;
+        self.advance_ready(cx, id);
+        self.write_epochs(cx, id);
+        self.go_on_shutdown(cx);
+    }
+
+    /// Begins a new segment at the log's end and seals the active one.
+    pub(super) fn roll(&mut self, cx: &mut Cx<'_>, id: LogId) {
+        let file = self.fresh_file();
+        let Some(log) = self.log_mut(id) else { return };
+        let (dir, handle, base) = (log.dir, log.handle, log.end);
+        let bound = u64::try_from(log.config.segment_jitter_ms).unwrap_or(0);
+        let nth = u64::try_from(base.0).unwrap_or(0);
+        let jitter = cx
+            .rng
+            .below(bound, Purpose::SegmentJitter, u64::from(id.0), nth);
+        let old = log.active();
+        old.finish_index(cx.mutants);
+        let old_base = old.base;
+        let jitter = i64::try_from(jitter).unwrap_or(0);
+        log.segments
+            .push(Segment::new(base, file, cx.now.wall, jitter));
+        cx.out.mark(Mark::SegmentRolled);
+        let create = must(DiskOp::Create {
+            dir: handle,
+            name: file_name(base, ".log"),
+            file,
+        });
+        self.begin_plan(cx, dir, [vec![create]], Then::SegmentCreated(id, base));
+        self.seal(cx, id, old_base);
+    }
+
+    /// Writes the indexes of a rolled segment, and the producer state at its end.
+    pub(super) fn seal(&mut self, cx: &mut Cx<'_>, id: LogId, base: Offset) {
+        let Some(log) = self.log_mut(id) else { return };
+        let (dir, handle, end) = (log.dir, log.handle, log.end);
+        let is_last_rolled = log.segments.iter().rev().nth(1).is_some_and(|s| s.base == base);
+        let snapshot = (is_last_rolled && log.segments.last().is_some_and(|s| s.base == end))
+            .then(|| Bytes::from(log.producers.encode()));
+        let Some(segment) = log.segment_mut(base) else {
+            return;
+        };
+        let Some(index) = &segment.index else { return };
+        let mut files = vec![
+            (segment.name(".index"), Bytes::from(index.encode_offsets())),
+            (segment.name(".timeindex"), Bytes::from(index.encode_times())),
+        ];
+        if let Some(snapshot) = snapshot {
+            log.snapshots.insert(end);
+            files.push((file_name(end, ".snapshot"), snapshot));
+        }
+        let mut stages = self.new_files(dir, handle, files);
+        stages.push(self.sync_dir(cx, handle));
+        self.begin_plan(cx, dir, stages, Then::Sealed(id, base));
+    }
+
+    pub(super) fn on_sealed(&mut self, cx: &mut Cx<'_>, id: LogId, base: Offset) {
+        let Some(log) = self.log_mut(id) else { return };
+        let last = log.segments.last().map(|segment| segment.base);
+        if let Some(segment) = log.segment_mut(base).filter(|_| last != Some(base)) {
+            segment.sealed = true;
+        }
+        self.close_synced_segments(cx, id);
+        self.apply_retention(cx, id);
+        self.go_on_shutdown(cx);
+    }
+
+    /// Closes the files of rolled segments whose content is durable.
+    pub(super) fn close_synced_segments(&mut self, cx: &mut Cx<'_>, id: LogId) {
+        let Some(log) = self.log_mut(id).filter(|log| log.readers.is_empty()) else {
+            return;
+        };
+        let synced = log.synced;
+        let mut close = Vec::new();
+        for at in (0..log.segments.len().saturating_sub(1)).rev() {
+            let end = log.segment_end(at);
+            let segment = &mut log.segments[at];
+            if segment.sealed && end <= synced {
+                match (segment.file.take(), segment.index.take()) {
+                    (None, None) => break,
+                    (file, _) => close.extend(file),
+                }
+            }
+        }
+        for file in close {
+            self.issue(cx, Wait::Ignore, DiskOp::Close { file });
+        }
+    }
+
+    /// A new segment's file exists: what waited for it is written, and its entry is made durable.
+    pub(super) fn on_segment_created(&mut self, cx: &mut Cx<'_>, id: LogId, base: Offset) {
+        let Some(log) = self.log_mut(id) else { return };
+        let (dir, handle) = (log.dir, log.handle);
+        let Some(segment) = log.segment_mut(base) else {
+            return;
+        };
+        let queue = segment.creating.take().unwrap_or_default();
+        let file = segment.file;
+        for write in queue {
+            if let Some(file) = file {
+                let op = DiskOp::Write {
+                    file,
+                    at: u64::from(write.position),
+                    data: write.data,
+                };
+                self.issue(cx, Wait::Append(id, write.last), op);
+            }
+        }
+        let stages = [self.sync_dir(cx, handle)];
+        self.begin_plan(cx, dir, stages, Then::EntriesSynced(id, base));
+    }
+
+    /// There was no room for a new segment: its appends are lost.
+    pub(super) fn on_segment_not_created(&mut self, cx: &mut Cx<'_>, id: LogId, base: Offset) {
+        self.disk_full(cx, id);
+        let Some(log) = self.log_mut(id) else { return };
+        for batch in log.in_flight.iter_mut().filter(|b| b.segment >= base) {
+            batch.write = Write::Failed;
+        }
+        self.advance_written(cx, id);
+    }
+
+    pub(super) fn on_entries_synced(&mut self, cx: &mut Cx<'_>, id: LogId, base: Offset) {
+        let Some(log) = self.log_mut(id) else { return };
+        for segment in &mut log.segments {
+            if segment.base <= base && segment.creating.is_none() {
+                segment.entry_synced = true;
+            }
+        }
+        self.advance_ready(cx, id);
+        self.go_on_shutdown(cx);
+    }
+
+    /// A leader's epoch begins at the log's end, before its first batch. KIP-101.
+    pub fn begin_epoch(&mut self, cx: &mut Cx<'_>, id: LogId, epoch: LeaderEpoch) {
+        let Some(log) = self.log_mut(id).filter(|log| log.is_online()) else {
+            return;
+        };
+        let end = log.end;
+        if log.assign_epoch(epoch, end) {
+            self.write_epochs(cx, id);
+        }
+    }
+
+    /// Writes the leader epochs unless they are on disk or on the way.
+    pub(super) fn write_epochs(&mut self, cx: &mut Cx<'_>, id: LogId) {
+        let Some(log) = self.log_mut(id) else { return };
+        let online = matches!(log.state, State::Online | State::Closed);
+        if log.epochs_writing || log.epochs_synced == log.epochs_version || !online {
+            return;
+        }
+        log.epochs_writing = true;
+        let (dir, handle, version) = (log.dir, log.handle, log.epochs_version);
+        let content = Bytes::from(checkpoint::encode_epochs(log.epochs.entries()));
+        let stages = self.replacement(cx, dir, handle, &name(checkpoint::LEADER_EPOCHS), content);
+        self.begin_plan(cx, dir, stages, Then::EpochsSynced(id, version));
+    }
+
+    pub(super) fn on_epochs_synced(&mut self, cx: &mut Cx<'_>, id: LogId, version: u64) {
+        let Some(log) = self.log_mut(id) else { return };
+        log.epochs_writing = false;
+        log.epochs_synced = version;
+        if log.epochs_synced == log.epochs_version {
+            log.epochs_pending_from = None;
+        } else {
+            self.write_epochs(cx, id);
+        }
+        self.go_on_shutdown(cx);
+    }
+}
+

@@ -1,0 +1,629 @@
+//! One log directory: its clock of durability, sync rounds with their frontier records, and its checkpoint files.
+//!
+//! A round covers what was written when it began; what is written while it is under way joins the next one (group commit). A
+//! round writes its frontier record, then syncs it together with every file it touches, once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+
+use crate::event::Level;
+use crate::ids::{DirId, FileId, LogId, Lsn, Offset, PartitionIndex, Uuid};
+use crate::io::{Cx, DiskDone, DiskError, DiskOp};
+use crate::mark::Mark;
+use crate::wire::Parts;
+
+use super::checkpoint::{self, Offsets};
+use super::frontier;
+use super::notice::Notice;
+use super::partition_log::State;
+use super::plan::{CheckpointKind, Then, may, must};
+use super::segment::name;
+use super::start::Start;
+use super::store::{Continue, LogStore, Timer, Wait};
+
+/// Logs that are looked at in one piece of long work.
+pub(super) const PIECE_OF_LOGS: usize = 500;
+
+/// One of `log.dirs`.
+///
+/// `durable < every member of outstanding <= lsn`. While `round` is under way no other begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Directory {
+    pub(super) root: DirId,
+    pub(super) path: String,
+    /// `directory.id` of its `meta.properties`.
+    pub(super) id: Option<Uuid>,
+    /// Why it is out of service.
+    pub(super) failed: Option<String>,
+    pub(super) start: Option<Box<Start>>,
+    pub(super) logs: BTreeSet<LogId>,
+    /// The last place that was given out.
+    pub(super) lsn: Lsn,
+    /// Places whose batches are not ready to be synced.
+    pub(super) outstanding: BTreeSet<Lsn>,
+    /// Everything up to here survives power loss (of loosely flushed logs: what was synced).
+    pub(super) durable: Lsn,
+    /// The place of the last round that is over.
+    pub(super) last_round: Lsn,
+    /// Logs with something to sync.
+    pub(super) touched: BTreeSet<LogId>,
+    pub(super) round: Option<Round>,
+    pub(super) life: u64,
+    pub(super) frontier: Option<FrontierFile>,
+    pub(super) next_frontier: Option<FrontierFile>,
+    pub(super) last_frontier_number: u64,
+    /// Files of earlier lives: they go when every log that they speak of is open.
+    pub(super) old_frontiers: Vec<u64>,
+    /// Files of this life that the next checkpoint of recovery points replaces.
+    pub(super) retired_frontiers: Vec<u64>,
+    pub(super) checkpoints: BTreeMap<CheckpointKind, Checkpoint>,
+    /// The clean-shutdown marker was there at start.
+    pub(super) was_clean: bool,
+    /// It is stopped cleanly.
+    pub(super) stopped: bool,
+}
+
+/// A frontier file in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FrontierFile {
+    pub(super) number: u64,
+    pub(super) file: FileId,
+    /// Where the next record goes.
+    pub(super) at: u64,
+    /// The file and its entry are durable.
+    pub(super) ready: bool,
+}
+
+/// A sync round.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Round {
+    /// Its own place on the clock, later than every batch in it and than every earlier round.
+    pub(super) place: Lsn,
+    /// Durable when it is over.
+    pub(super) covers: Lsn,
+    /// Each log and how far the round syncs it.
+    pub(super) logs: Vec<(LogId, Offset)>,
+    pub(super) files: Vec<FileId>,
+    /// Where its record is in the frontier file.
+    pub(super) record_at: u64,
+}
+
+/// A checkpoint file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Checkpoint {
+    /// What is in the file.
+    pub(super) on_disk: Offsets,
+    /// It must be written (again).
+    pub(super) dirty: bool,
+    pub(super) build: Option<Build>,
+    /// What is being written.
+    pub(super) writing: Option<Offsets>,
+    /// Logs that wait for what is being written.
+    pub(super) serves: BTreeSet<LogId>,
+    /// Logs that wait for what is written next.
+    pub(super) waits: BTreeSet<LogId>,
+    /// Frontier files that go when what is being written is there.
+    pub(super) retires: Vec<u64>,
+}
+
+/// A checkpoint that is put together in pieces.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Build {
+    after: Option<LogId>,
+    offsets: Offsets,
+    /// Some log is synced beyond its recovery point: the frontier must go on saying so.
+    lagging: bool,
+}
+
+impl Directory {
+    pub(super) fn new(root: DirId, path: String) -> Directory {
+        Directory {
+            root,
+            path,
+            id: None,
+            failed: None,
+            start: None,
+            logs: BTreeSet::new(),
+            lsn: Lsn(0),
+            outstanding: BTreeSet::new(),
+            durable: Lsn(0),
+            last_round: Lsn(0),
+            touched: BTreeSet::new(),
+            round: None,
+            life: 0,
+            frontier: None,
+            next_frontier: None,
+            last_frontier_number: 0,
+            old_frontiers: Vec::new(),
+            retired_frontiers: Vec::new(),
+            checkpoints: CheckpointKind::ALL
+                .into_iter()
+                .map(|kind| (kind, Checkpoint::default()))
+                .collect(),
+            was_clean: false,
+            stopped: false,
+        }
+    }
+
+    /// The next place on the clock.
+    pub(super) fn take_lsn(&mut self) -> Lsn {
+        self.lsn = Lsn(self.lsn.0 + 1);
+        self.outstanding.insert(self.lsn);
+        self.lsn
+    }
+
+    /// Every batch up to this place could be synced now.
+    fn ready_lsn(&self) -> Lsn {
+        self.outstanding
+            .first()
+            .map_or(self.lsn, |first| Lsn(first.0 - 1))
+    }
+
+    pub(super) fn checkpoint(&mut self, kind: CheckpointKind) -> &mut Checkpoint {
+        self.checkpoints.entry(kind).or_default()
+    }
+
+    pub(super) fn on_disk(
+        &self,
+        kind: CheckpointKind,
+        topic: &str,
+        partition: PartitionIndex,
+    ) -> Option<Offset> {
+        let key = (topic.to_owned(), partition);
+        self.checkpoints.get(&kind)?.on_disk.get(&key).copied()
+    }
+}
+
+/// The file of a kind.
+pub(super) fn checkpoint_name(kind: CheckpointKind) -> &'static str {
+    match kind {
+        CheckpointKind::RecoveryPoints => checkpoint::RECOVERY_POINTS,
+        CheckpointKind::StartOffsets => checkpoint::START_OFFSETS,
+        CheckpointKind::HighWatermarks => checkpoint::HIGH_WATERMARKS,
+    }
+}
+
+impl LogStore {
+    /// Takes a log's newly ready batches off the clock and starts a round if there is something to sync.
+    pub(super) fn advance_ready(&mut self, cx: &mut Cx<'_>, id: LogId) {
+        let Some(log) = self.logs[id.0 as usize].as_deref_mut() else {
+            return;
+        };
+        let directory = &mut self.dirs[log.dir];
+        let ready = log.ready();
+        while let Some(batch) = log.unsynced.get(log.ready_count) {
+            if batch.mark.end > ready {
+                break;
+            }
+            log.ready_count += 1;
+            if let Some(lsn) = batch.lsn {
+                directory.outstanding.remove(&lsn);
+            }
+        }
+        let waiting = log
+            .config
+            .flush_messages
+            .is_some_and(|limit| ready.0 - log.synced.0 >= limit);
+        let wanted = !log.config.is_loose() || waiting || self.shutdown.is_some();
+        if ready > log.synced && wanted {
+            directory.touched.insert(id);
+        } else if let (true, Some(ms), None) = (
+            ready > log.synced,
+            log.config.flush_ms,
+            log.flush_at,
+        ) {
+            let after = u64::try_from(ms).unwrap_or(0);
+            log.flush_at = Some(cx.now.mono + std::time::Duration::from_millis(after));
+            self.set_timer(cx, after, Timer::Flush(id));
+        }
+        let dir = self.logs[id.0 as usize].as_ref().map_or(0, |log| log.dir);
+        self.begin_round(cx, dir);
+    }
+
+    /// `flush.ms` of a loosely flushed log is over.
+    pub(super) fn flush_due(&mut self, cx: &mut Cx<'_>, id: LogId) {
+        let Some(log) = self.log_mut(id) else { return };
+        log.flush_at = None;
+        let dir = log.dir;
+        if log.ready() > log.synced {
+            self.dirs[dir].touched.insert(id);
+            self.begin_round(cx, dir);
+        }
+    }
+
+    /// Starts a sync round unless one is under way or there is nothing to sync.
+    pub(super) fn begin_round(&mut self, cx: &mut Cx<'_>, dir: usize) {
+        let directory = &mut self.dirs[dir];
+        if directory.failed.is_some()
+            || directory.round.is_some()
+            || directory.touched.is_empty()
+            || directory.frontier.is_none()
+        {
+            return;
+        }
+        if let Some(next) = directory.next_frontier.take_if(|next| next.ready) {
+            let old = directory.frontier.replace(next);
+            if let Some(old) = old {
+                directory.retired_frontiers.push(old.number);
+                self.issue(cx, Wait::Ignore, DiskOp::Close { file: old.file });
+            }
+            cx.out.mark(Mark::FrontierRotated);
+            self.want_checkpoint(cx, dir, CheckpointKind::RecoveryPoints, None);
+        }
+        let directory = &mut self.dirs[dir];
+        let covers = directory.ready_lsn();
+        directory.lsn = Lsn(directory.lsn.0 + 1);
+        let mut round = Round {
+            place: directory.lsn,
+            covers,
+            logs: Vec::new(),
+            files: Vec::new(),
+            record_at: 0,
+        };
+        let mut record = frontier::Record {
+            lsn: round.place,
+            durable: directory.last_round,
+            logs: Vec::new(),
+        };
+        for id in std::mem::take(&mut directory.touched) {
+            let Some(log) = self.logs[id.0 as usize].as_deref() else {
+                continue;
+            };
+            let Some(last) = log.ready_count.checked_sub(1) else {
+                continue;
+            };
+            let mark = log.unsynced[last].mark;
+            round.logs.push((id, mark.end));
+            round.files.extend(log.files_to_sync(mark.end));
+            record.logs.push(((log.topic_id, log.partition), mark));
+        }
+        if round.logs.is_empty() {
+            return;
+        }
+        let directory = &mut self.dirs[dir];
+        let Some(frontier) = &mut directory.frontier else {
+            return;
+        };
+        let data = Parts::from(frontier::encode(&record));
+        round.record_at = frontier.at;
+        frontier.at += data.len() as u64;
+        let op = DiskOp::Write {
+            file: frontier.file,
+            at: round.record_at,
+            data,
+        };
+        round.files.push(frontier.file);
+        directory.round = Some(round);
+        self.issue(cx, Wait::Record(dir), op);
+    }
+
+    pub(super) fn on_round_recorded(
+        &mut self,
+        cx: &mut Cx<'_>,
+        dir: usize,
+        result: Result<DiskDone, DiskError>,
+    ) {
+        if self.dirs[dir].failed.is_some() {
+            return;
+        }
+        match result {
+            Ok(_) => {}
+            // Without its record the round's data is as durable; only rot in it would pass for a torn tail.
+            Err(DiskError::Full) => {
+                let message = format!(
+                    "{} is full: a sync round goes on without its frontier record",
+                    self.dirs[dir].path
+                );
+                self.note(cx, Level::Warn, message);
+                let directory = &mut self.dirs[dir];
+                if let (Some(frontier), Some(round)) = (&mut directory.frontier, &directory.round) {
+                    frontier.at = round.record_at;
+                }
+            }
+            Err(error) => {
+                self.fence(cx, dir, format!("writing the durable frontier: {error}"));
+                return;
+            }
+        }
+        let directory = &self.dirs[dir];
+        let Some(round) = &directory.round else {
+            return;
+        };
+        let op = DiskOp::Sync {
+            root: directory.root,
+            files: round.files.clone(),
+        };
+        self.issue(cx, Wait::Round(dir), op);
+    }
+
+    pub(super) fn on_round_synced(
+        &mut self,
+        cx: &mut Cx<'_>,
+        dir: usize,
+        result: Result<DiskDone, DiskError>,
+    ) {
+        if self.dirs[dir].failed.is_some() {
+            return;
+        }
+        if let Err(error) = result {
+            self.fence(cx, dir, format!("a sync: {error}"));
+            return;
+        }
+        let directory = &mut self.dirs[dir];
+        let Some(round) = directory.round.take() else {
+            return;
+        };
+        directory.durable = directory.durable.max(round.covers);
+        directory.last_round = round.place;
+        if round.logs.len() > 1 {
+            cx.out.mark(Mark::GroupCommit);
+        }
+        for (id, end) in round.logs {
+            self.log_synced(cx, id, end);
+        }
+        let rotate = self.dirs[dir]
+            .frontier
+            .is_some_and(|file| file.at > self.config.frontier_bytes);
+        if rotate && self.dirs[dir].next_frontier.is_none() && self.shutdown.is_none() {
+            self.rotate_frontier(cx, dir);
+        }
+        self.begin_round(cx, dir);
+        self.go_on_shutdown(cx);
+    }
+
+    fn log_synced(&mut self, cx: &mut Cx<'_>, id: LogId, end: Offset) {
+        let Some(log) = self.logs[id.0 as usize].as_deref_mut() else {
+            return;
+        };
+        if end > log.end || matches!(log.state, State::Offline(_) | State::Deleting) {
+            return;
+        }
+        log.synced = log.synced.max(end);
+        while log.unsynced.front().is_some_and(|b| b.mark.end <= end) {
+            log.unsynced.pop_front();
+            log.ready_count = log.ready_count.saturating_sub(1);
+        }
+        if log.promised < log.synced {
+            log.promised = log.synced;
+            self.notices.push_back(Notice::Durable(id, end));
+        }
+        self.close_synced_segments(cx, id);
+        self.advance_ready(cx, id);
+    }
+
+    /// Creates the next frontier file; rounds go to it once it is there for certain.
+    fn rotate_frontier(&mut self, cx: &mut Cx<'_>, dir: usize) {
+        let stages = self.frontier_stages(cx, dir, Vec::new());
+        self.begin_plan(cx, dir, stages, Then::FrontierReady);
+    }
+
+    /// The stages that make a new frontier file, which becomes `next_frontier`; `first` goes before.
+    pub(super) fn frontier_stages(
+        &mut self,
+        cx: &Cx<'_>,
+        dir: usize,
+        mut first: Vec<super::plan::Step>,
+    ) -> Vec<Vec<super::plan::Step>> {
+        let file = self.fresh_file();
+        let boot_id = self.boot_id;
+        let directory = &mut self.dirs[dir];
+        directory.last_frontier_number += 1;
+        let number = directory.last_frontier_number;
+        directory.next_frontier = Some(FrontierFile {
+            number,
+            file,
+            at: frontier::HEADER_LEN as u64,
+            ready: false,
+        });
+        let root = directory.root;
+        let header = frontier::encode_header(directory.life, number, boot_id);
+        let file_name = name(frontier::name(number));
+        first.push(may(DiskOp::Unlink {
+            dir: root,
+            name: file_name.clone(),
+        }));
+        first.push(must(DiskOp::Create {
+            dir: root,
+            name: file_name,
+            file,
+        }));
+        vec![
+            first,
+            vec![must(DiskOp::Write {
+                file,
+                at: 0,
+                data: Parts::from(header),
+            })],
+            vec![must(DiskOp::Sync {
+                root,
+                files: vec![file],
+            })],
+            self.sync_dir(cx, root),
+        ]
+    }
+
+    pub(super) fn on_frontier_ready(&mut self, cx: &mut Cx<'_>, dir: usize) {
+        if let Some(file) = &mut self.dirs[dir].next_frontier {
+            file.ready = true;
+        }
+        self.begin_round(cx, dir);
+    }
+
+    /// No room for another frontier file: the present one goes on growing.
+    pub(super) fn on_no_frontier(&mut self, cx: &mut Cx<'_>, dir: usize) {
+        self.dirs[dir].next_frontier = None;
+        self.begin_round(cx, dir);
+    }
+
+    /// Has a checkpoint file written; `waits` is told when what holds now is on disk.
+    pub(super) fn want_checkpoint(
+        &mut self,
+        cx: &mut Cx<'_>,
+        dir: usize,
+        kind: CheckpointKind,
+        waits: Option<LogId>,
+    ) {
+        let directory = &mut self.dirs[dir];
+        if directory.failed.is_some() {
+            return;
+        }
+        let checkpoint = directory.checkpoint(kind);
+        checkpoint.waits.extend(waits);
+        checkpoint.dirty = true;
+        self.build_checkpoints(cx, dir);
+    }
+
+    /// Goes on putting together the checkpoint files of a directory that are wanted.
+    pub(super) fn build_checkpoints(&mut self, cx: &mut Cx<'_>, dir: usize) {
+        for kind in CheckpointKind::ALL {
+            self.build_checkpoint(cx, dir, kind);
+        }
+    }
+
+    fn build_checkpoint(&mut self, cx: &mut Cx<'_>, dir: usize, kind: CheckpointKind) {
+        let directory = &mut self.dirs[dir];
+        if directory.failed.is_some() {
+            return;
+        }
+        let retired = match kind {
+            CheckpointKind::RecoveryPoints => std::mem::take(&mut directory.retired_frontiers),
+            CheckpointKind::StartOffsets | CheckpointKind::HighWatermarks => Vec::new(),
+        };
+        let checkpoint = directory.checkpoints.entry(kind).or_default();
+        checkpoint.retires.extend(retired);
+        if checkpoint.writing.is_some() || !(checkpoint.dirty || checkpoint.build.is_some()) {
+            return;
+        }
+        let mut build = checkpoint.build.take().unwrap_or_else(|| {
+            checkpoint.dirty = false;
+            checkpoint.serves = std::mem::take(&mut checkpoint.waits);
+            Build::default()
+        });
+        let from = build.after.map_or(LogId(0), |after| LogId(after.0 + 1));
+        let piece: Vec<LogId> = directory.logs.range(from..).take(PIECE_OF_LOGS).copied().collect();
+        let more = piece.len() == PIECE_OF_LOGS;
+        build.after = piece.last().copied().or(build.after);
+        for id in piece {
+            let Some(log) = self.logs[id.0 as usize].as_deref() else {
+                continue;
+            };
+            let key = (log.topic.clone(), log.partition);
+            let known = || directory_offset(&self.dirs[dir], kind, &key);
+            let offset = match (&log.state, kind) {
+                (State::Deleting, _) => None,
+                // What is not open keeps what was known of it.
+                (State::Opening(_) | State::Offline(_), _) => known(),
+                (_, CheckpointKind::RecoveryPoints) => {
+                    build.lagging |= log.recovery_point() < log.synced;
+                    Some(log.recovery_point())
+                }
+                (_, CheckpointKind::StartOffsets) => {
+                    let named = log.segments.first().map_or(Offset(0), |s| s.base);
+                    (log.start > named).then_some(log.start)
+                }
+                (_, CheckpointKind::HighWatermarks) => Some(log.high_watermark),
+            };
+            if let Some(offset) = offset {
+                build.offsets.insert(key, offset);
+            }
+        }
+        let directory = &mut self.dirs[dir];
+        let checkpoint = directory.checkpoint(kind);
+        if more {
+            checkpoint.build = Some(build);
+            self.continues.insert(Continue::Checkpoints(dir));
+            return;
+        }
+        let content = Bytes::from(checkpoint::encode_offsets(&build.offsets));
+        checkpoint.writing = Some(build.offsets);
+        if build.lagging {
+            let kept = std::mem::take(&mut checkpoint.retires);
+            directory.retired_frontiers.extend(kept);
+        }
+        let root = directory.root;
+        let file = name(checkpoint_name(kind));
+        let stages = self.replacement(cx, dir, root, &file, content);
+        self.begin_plan(cx, dir, stages, Then::Checkpointed(kind));
+    }
+
+    pub(super) fn on_checkpointed(&mut self, cx: &mut Cx<'_>, dir: usize, kind: CheckpointKind) {
+        let directory = &mut self.dirs[dir];
+        let root = directory.root;
+        let checkpoint = directory.checkpoint(kind);
+        if let Some(written) = checkpoint.writing.take() {
+            checkpoint.on_disk = written;
+        }
+        let served = std::mem::take(&mut checkpoint.serves);
+        let retired = std::mem::take(&mut checkpoint.retires);
+        for number in retired {
+            let op = DiskOp::Unlink {
+                dir: root,
+                name: name(frontier::name(number)),
+            };
+            self.issue(cx, Wait::Ignore, op);
+        }
+        for id in served {
+            self.on_checkpoint_served(cx, id, kind);
+        }
+        self.build_checkpoints(cx, dir);
+        self.go_on_shutdown(cx);
+    }
+
+    /// No room: tried again when checkpoints are next due.
+    pub(super) fn on_not_checkpointed(
+        &mut self,
+        cx: &mut Cx<'_>,
+        dir: usize,
+        kind: CheckpointKind,
+    ) {
+        let message = format!(
+            "{} is full: {} could not be written",
+            self.dirs[dir].path,
+            checkpoint_name(kind)
+        );
+        self.note(cx, Level::Warn, message);
+        let checkpoint = self.dirs[dir].checkpoint(kind);
+        checkpoint.writing = None;
+        let served = std::mem::take(&mut checkpoint.serves);
+        checkpoint.waits.extend(served);
+        if self.shutdown.is_some() {
+            self.go_on_shutdown(cx);
+        }
+    }
+
+    fn on_checkpoint_served(&mut self, cx: &mut Cx<'_>, id: LogId, kind: CheckpointKind) {
+        let Some(log) = self.log_mut(id) else { return };
+        if matches!(log.state, State::Creating(_)) {
+            self.on_created(cx, id);
+        } else if kind == CheckpointKind::StartOffsets && log.start_waits {
+            log.start_waits = false;
+            let start = log.start;
+            self.notices.push_back(Notice::StartMoved(id, start));
+            self.apply_retention(cx, id);
+        }
+    }
+
+    /// The regular writing of all checkpoint files.
+    pub(super) fn checkpoints_due(&mut self, cx: &mut Cx<'_>) {
+        for dir in 0..self.dirs.len() {
+            if self.dirs[dir].frontier.is_none() || self.dirs[dir].failed.is_some() {
+                continue;
+            }
+            for kind in CheckpointKind::ALL {
+                self.want_checkpoint(cx, dir, kind, None);
+            }
+        }
+        let every = self.config.checkpoint_interval_ms;
+        self.set_timer(cx, every, Timer::Checkpoint);
+    }
+}
+
+fn directory_offset(
+    directory: &Directory,
+    kind: CheckpointKind,
+    key: &(String, PartitionIndex),
+) -> Option<Offset> {
+    directory.checkpoints.get(&kind)?.on_disk.get(key).copied()
+}
+

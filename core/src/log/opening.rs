@@ -1,0 +1,1072 @@
+//! Opening a log that is on disk: loading it after a clean stop, recovering it after a crash. Kafka's `LogLoader`.
+//!
+//! In bounded pieces: a page of the directory, a small file, a block of batches and its scan at a time. After a clean stop only the
+//! tail behind the active segment's last index entry is read. After a crash every segment from the recovery point on is
+//! scanned. Damage at an offset that was promised takes the log offline; damage above it is a torn tail, and cut.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use bytes::Bytes;
+
+use crate::event::{Event, Level};
+use crate::ids::{FileId, LeaderEpoch, LogId, Offset, Uuid};
+use crate::io::{Cx, DiskDone, DiskError, DiskOp, Entry, Name};
+use crate::mark::Mark;
+use crate::mutant::Mutant;
+use crate::rng::Purpose;
+use crate::wire::batch::{BatchHeader, HEADER_LEN};
+use crate::work::{Facts, Job, ScanRest, Scanned, ScannedBatch};
+
+use super::checkpoint;
+use super::epochs::Epochs;
+use super::files::{FileResult, FileThen};
+use super::frontier;
+use super::index::{OFFSET_ENTRY, SegmentIndex, TIME_ENTRY, relative};
+use super::notice::{Notice, has_producer};
+use super::partition_log::{Log, State, Unsynced};
+use super::plan::{CheckpointKind, Then, may, must};
+use super::producers::Producers;
+use super::removal::deleted_name;
+use super::segment::{Segment, file_name, name};
+use super::start::{METADATA_TOPIC, parse_log_name};
+use super::store::{LogStore, Wait};
+
+/// Entries of a page.
+const PAGE: u32 = 500;
+/// Bytes that are read and scanned at a time.
+const BLOCK: u64 = 256 * 1024;
+/// A batch cannot be larger: a length beyond is damage, and not worth the memory.
+const BATCH_MAX: u64 = 128 << 20;
+
+/// What is known of a log while it is opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Opening {
+    phase: Phase,
+    /// The directory was stopped cleanly.
+    clean: bool,
+    /// The last life was ours: it left no gaps above the floor.
+    had_frontier: bool,
+    /// Everything below is whole on disk, with indexes.
+    recovery_point: Offset,
+    /// Everything below was promised.
+    floor: Offset,
+    entries: Vec<Entry>,
+    files_outstanding: usize,
+    metadata: Option<Uuid>,
+    /// Segments from here on came from an interrupted swap and may overlap older ones.
+    swapped_from: Option<Offset>,
+    /// Batches from here on are applied to the producer state.
+    producers_from: Offset,
+    index_files: [Option<Bytes>; 2],
+    tasks: VecDeque<Task>,
+    scan: Option<Scan>,
+    /// The end of what was scanned so far, and the last batch before it.
+    expected: Option<Offset>,
+    last: Option<frontier::Mark>,
+    rebuilt: BTreeSet<Offset>,
+    cut_bytes: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Directory,
+    Listing,
+    Tidying,
+    SmallFiles,
+    Snapshot(Offset),
+    ActiveIndex,
+    SegmentFile,
+    Block,
+    FirstBatch,
+    Cutting,
+}
+
+/// A segment to scan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Task {
+    base: Offset,
+    /// Build its indexes anew.
+    rebuild: bool,
+    /// Where to begin.
+    from: u64,
+    /// Batches before this position are in the indexes.
+    indexed: u64,
+}
+
+/// A segment that is being scanned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Scan {
+    task: Task,
+    file: FileId,
+    len: u64,
+    position: u64,
+    block_len: u64,
+}
+
+impl LogStore {
+    /// Begins to open the log in `directory`, whose name was checked.
+    pub(super) fn open_log(&mut self, cx: &mut Cx<'_>, dir: usize, directory: &str) {
+        let (Some((topic, partition)), Some(entry)) =
+            (parse_log_name(directory), Name::new(directory))
+        else {
+            return;
+        };
+        let home = &self.dirs[dir];
+        let on_disk = |kind| home.on_disk(kind, &topic, partition);
+        let recovery_point = on_disk(CheckpointKind::RecoveryPoints).unwrap_or(Offset(0));
+        let start = on_disk(CheckpointKind::StartOffsets).unwrap_or(Offset(0));
+        let high_watermark = on_disk(CheckpointKind::HighWatermarks).unwrap_or(Offset(0));
+        let opening = Opening {
+            phase: Phase::Directory,
+            clean: home.was_clean,
+            had_frontier: home.start.as_ref().is_some_and(|s| s.had_frontier),
+            recovery_point,
+            floor: recovery_point,
+            entries: Vec::new(),
+            files_outstanding: 0,
+            metadata: None,
+            swapped_from: None,
+            producers_from: Offset(0),
+            index_files: [None, None],
+            tasks: VecDeque::new(),
+            scan: None,
+            expected: None,
+            last: None,
+            rebuilt: BTreeSet::new(),
+            cut_bytes: None,
+        };
+        let config = if topic == METADATA_TOPIC {
+            self.config.metadata_config.clone()
+        } else {
+            self.config.default_config.clone()
+        };
+        let handle = self.fresh_dir();
+        let id = self.add_log(|id| {
+            let state = State::Opening(Box::new(opening));
+            let mut log = Log::new(id, topic, Uuid::ZERO, partition, dir, handle, config, state);
+            log.start = start;
+            log.high_watermark = high_watermark;
+            log
+        });
+        self.dirs[dir].logs.insert(id);
+        let op = DiskOp::OpenDir {
+            parent: self.dirs[dir].root,
+            name: entry,
+            dir: handle,
+        };
+        self.issue(cx, Wait::Opening(id), op);
+    }
+
+    /// The log and what is known of its opening.
+    fn opening(&mut self, id: LogId) -> Option<(&mut Log, Opening)> {
+        let log = self.logs.get_mut(id.0 as usize)?.as_deref_mut()?;
+        match &log.state {
+            State::Opening(opening) => {
+                let opening = Opening::clone(opening);
+                Some((log, opening))
+            }
+            _ => None,
+        }
+    }
+
+    /// Changes what is known of a log's opening.
+    fn with_opening<T>(
+        &mut self,
+        id: LogId,
+        change: impl FnOnce(&mut Opening) -> T,
+    ) -> Option<T> {
+        match &mut self.log_mut(id)?.state {
+            State::Opening(opening) => Some(change(opening)),
+            _ => None,
+        }
+    }
+
+    fn opening_phase(&self, id: LogId) -> Option<Phase> {
+        match &self.log(id)?.state {
+            State::Opening(opening) => Some(opening.phase),
+            _ => None,
+        }
+    }
+
+    pub(super) fn on_opening_disk(
+        &mut self,
+        cx: &mut Cx<'_>,
+        id: LogId,
+        result: Result<DiskDone, DiskError>,
+    ) {
+        let Some(phase) = self.opening_phase(id) else {
+            return;
+        };
+        let done = match result {
+            Ok(done) => done,
+            Err(error) => {
+                let message = format!(
+                    "{}: {error} while it was opened. Check the disk and restart the node",
+                    self.log_path(id)
+                );
+                return self.take_offline(cx, id, message);
+            }
+        };
+        match (phase, done) {
+            (Phase::Directory, _) => self.list_log(cx, id, None),
+            (Phase::Listing, DiskDone::Listed { entries, more }) => {
+                let after = entries.last().map(|entry| entry.name.clone());
+                self.with_opening(id, |opening| opening.entries.extend(entries));
+                if more && after.is_some() {
+                    self.list_log(cx, id, after);
+                } else {
+                    self.tidy(cx, id);
+                }
+            }
+            (Phase::SegmentFile, DiskDone::Opened { len }) => self.scan_from(cx, id, len),
+            (Phase::Block, DiskDone::Read(block)) => {
+                self.with_opening(id, |opening| {
+                    if let Some(scan) = &mut opening.scan {
+                        scan.block_len = block.len() as u64;
+                    }
+                });
+                self.work(cx, Wait::Opening(id), Job::Scan { block });
+            }
+            (Phase::FirstBatch, DiskDone::Read(bytes)) => {
+                if let (Ok(header), Some(log)) = (BatchHeader::decode(&bytes), self.log_mut(id)) {
+                    log.active().first_timestamp = Some(header.max_timestamp);
+                }
+                self.finish_opening(cx, id);
+            }
+            (_, _) => {}
+        }
+    }
+
+    fn log_path(&self, id: LogId) -> String {
+        self.log(id)
+            .map(|log| format!("{}/{}", self.dirs[log.dir].path, log.name()))
+            .unwrap_or_default()
+    }
+
+    fn list_log(&mut self, cx: &mut Cx<'_>, id: LogId, after: Option<Name>) {
+        self.with_opening(id, |opening| opening.phase = Phase::Listing);
+        let Some(log) = self.log(id) else { return };
+        let op = DiskOp::List {
+            dir: log.handle,
+            after,
+            limit: PAGE,
+        };
+        self.issue(cx, Wait::Opening(id), op);
+    }
+
+    /// Removes what an interrupted deletion, compaction or replacement left, and finishes interrupted swaps.
+    fn tidy(&mut self, cx: &mut Cx<'_>, id: LogId) {
+        let Some((log, mut opening)) = self.opening(id) else {
+            return;
+        };
+        let (dir, handle) = (log.dir, log.handle);
+        let mut unlink: Vec<Name> = Vec::new();
+        let mut rename: Vec<(Name, Name)> = Vec::new();
+        let mut files: BTreeMap<String, u64> = BTreeMap::new();
+        let cleaned_from = opening
+            .entries
+            .iter()
+            .filter(|entry| entry.name.as_str().ends_with(".cleaned"))
+            .filter_map(|entry| leading_offset(entry.name.as_str()))
+            .min();
+        for entry in opening.entries.iter().filter(|entry| !entry.dir) {
+            let text = entry.name.as_str();
+            let is_snapshot_of_metadata = text.contains(".checkpoint");
+            if let Some(plain) = text.strip_suffix(".swap") {
+                // KAFKA-6264: a swap file at or above a cleaned one belongs to an operation that did not complete.
+                let incomplete = cleaned_from.is_some_and(|from| {
+                    leading_offset(text).is_none_or(|offset| offset >= from)
+                });
+                match Name::new(plain).filter(|_| !incomplete) {
+                    Some(plain) => {
+                        if let (Some(offset), true) =
+                            (leading_offset(text), plain.as_str().ends_with(".log"))
+                        {
+                            let from = opening.swapped_from.map_or(offset, |o| o.min(offset));
+                            opening.swapped_from = Some(from);
+                        }
+                        files.insert(plain.as_str().to_owned(), entry.len);
+                        rename.push((entry.name.clone(), plain));
+                    }
+                    None => unlink.push(entry.name.clone()),
+                }
+            } else if (text.ends_with(".deleted") && !is_snapshot_of_metadata)
+                || text.ends_with(".cleaned")
+                || (text.ends_with(".tmp") && !is_snapshot_of_metadata)
+            {
+                unlink.push(entry.name.clone());
+            } else {
+                files.entry(text.to_owned()).or_insert(entry.len);
+            }
+        }
+        let now = cx.now.wall;
+        for (text, len) in &files {
+            let Some((offset, suffix)) = split_name(text) else {
+                continue;
+            };
+            match suffix {
+                ".log" => {
+                    let index = files.get(file_name(offset, ".index").as_str());
+                    let times = files.get(file_name(offset, ".timeindex").as_str());
+                    let whole = index.is_some_and(|len| len % OFFSET_ENTRY as u64 == 0)
+                        && times.is_some_and(|len| len % TIME_ENTRY as u64 == 0);
+                    log.segments.push(Segment {
+                        size: u32::try_from(*len).unwrap_or(u32::MAX),
+                        file: None,
+                        creating: None,
+                        entry_synced: opening.clean,
+                        sealed: whole,
+                        index: None,
+                        max: None,
+                        ..Segment::new(offset, FileId(0), now, 0)
+                    });
+                }
+                ".snapshot" => {
+                    log.snapshots.insert(offset);
+                }
+                ".index" | ".timeindex" | ".txnindex"
+                    if !files.contains_key(file_name(offset, ".log").as_str()) =>
+                {
+                    unlink.extend(Name::new(text.as_str()));
+                }
+                _ => {}
+            }
+        }
+        opening.phase = Phase::Tidying;
+        opening.entries = Vec::new();
+        log.state = State::Opening(Box::new(opening));
+        let rename = rename
+            .into_iter()
+            .map(|(from, to)| {
+                let dir = handle;
+                must(DiskOp::Rename { dir, from, to })
+            })
+            .collect();
+        let unlink = unlink
+            .into_iter()
+            .map(|name| may(DiskOp::Unlink { dir: handle, name }))
+            .collect();
+        self.begin_plan(cx, dir, [unlink, rename], Then::Tidied(id));
+    }
+
+    pub(super) fn on_tidied(&mut self, cx: &mut Cx<'_>, id: LogId) {
+        let Some(log) = self.log(id) else { return };
+        let (dir, handle) = (log.dir, log.handle);
+        self.with_opening(id, |opening| {
+            opening.phase = Phase::SmallFiles;
+            opening.files_outstanding = 2;
+        });
+        for file in [checkpoint::PARTITION_METADATA, checkpoint::LEADER_EPOCHS] {
+            let file = name(file);
+            let then = FileThen::Opening(id, file.clone());
+            self.begin_file(cx, dir, handle, file, then);
+        }
+    }
+
+    pub(super) fn on_opening_file(
+        &mut self,
+        cx: &mut Cx<'_>,
+        id: LogId,
+        which: &Name,
+        result: FileResult,
+    ) {
+        let content = match result {
+            Ok(content) => content,
+            Err(error) => {
+                let message = format!(
+                    "{}/{which}: {error}. Check the disk and restart the node",
+                    self.log_path(id)
+                );
+                return self.take_offline(cx, id, message);
+            }
+        };
+        let Some(phase) = self.opening_phase(id) else {
+            return;
+        };
+        if let Phase::Snapshot(offset) = phase {
+            return self.take_snapshot_file(cx, id, offset, content);
+        }
+        let Some(log) = self.log_mut(id) else { return };
+        match (which.as_str(), content) {
+            (checkpoint::PARTITION_METADATA, Some(content)) => {
+                let topic_id = checkpoint::decode_partition_metadata(&content);
+                self.with_opening(id, |opening| opening.metadata = topic_id);
+            }
+            (checkpoint::LEADER_EPOCHS, Some(content)) => {
+                // A damaged file is as good as none: the batches tell the epochs that recovery needs.
+                let entries = checkpoint::decode_epochs(&content).unwrap_or_default();
+                log.epochs = Epochs::from_entries(entries);
+            }
+            (text, Some(content)) if text.ends_with(".index") => {
+                self.with_opening(id, |opening| opening.index_files[0] = Some(content));
+            }
+            (text, Some(content)) if text.ends_with(".timeindex") => {
+                self.with_opening(id, |opening| opening.index_files[1] = Some(content));
+            }
+            (_, _) => {}
+        }
+        let left = self.with_opening(id, |opening| {
+            opening.files_outstanding -= 1;
+            opening.files_outstanding
+        });
+        match (left, phase) {
+            (Some(0), Phase::SmallFiles) => self.identify(cx, id),
+            (Some(0), Phase::ActiveIndex) => self.take_active_index(cx, id),
+            (_, _) => {}
+        }
+    }
+
+    /// Whose log is it?
+    fn identify(&mut self, cx: &mut Cx<'_>, id: LogId) {
+        let path = self.log_path(id);
+        let Some((log, mut opening)) = self.opening(id) else {
+            return;
+        };
+        let is_metadata = log.topic == METADATA_TOPIC;
+        let topic_id = match opening.metadata {
+            Some(topic_id) => topic_id,
+            None if is_metadata => Uuid::METADATA_TOPIC,
+            None if log.size_bytes() == 0 => {
+                // A crash in the middle of its creation: nothing was ever in it.
+                // It is renamed first, so that the log can be created again at once.
+                let (dir, old) = (log.dir, log.name());
+                let bits = cx.rng.bits(Purpose::DeletedDirectory, u64::from(id.0), 1);
+                let renamed = deleted_name(&old, bits);
+                let root = self.dirs[dir].root;
+                self.forget_log(id);
+                if let Some(from) = Name::new(old) {
+                    let to = renamed.clone();
+                    let op = DiskOp::Rename { dir: root, from, to };
+                    self.issue(cx, Wait::Ignore, op);
+                    self.remove_directory(cx, dir, renamed);
+                }
+                return self.opened_one();
+            }
+            None => {
+                let message = format!(
+                    "{path}/partition.metadata is missing or damaged, so the topic of the log is unknown. Restore the file, or move the directory away and restart"
+                );
+                return self.take_offline(cx, id, message);
+            }
+        };
+        log.topic_id = topic_id;
+        let key = (topic_id, log.partition);
+        let dir = log.dir;
+        if self.by_topic.contains_key(&key) {
+            let message = format!(
+                "{path} holds a partition that another directory holds too. Move one of them away and restart"
+            );
+            return self.take_offline(cx, id, message);
+        }
+        self.by_topic.insert(key, id);
+        let proven = self.dirs[dir]
+            .start
+            .as_ref()
+            .and_then(|start| start.proven.get(&key))
+            .map_or(Offset(0), |mark| mark.end);
+        opening.floor = opening.recovery_point.max(proven);
+        self.with_opening(id, |known| *known = opening);
+        self.load_snapshot(cx, id);
+    }
+
+    /// Reads the latest producer snapshot that recovery cannot contradict.
+    fn load_snapshot(&mut self, cx: &mut Cx<'_>, id: LogId) {
+        let Some((log, opening)) = self.opening(id) else {
+            return;
+        };
+        let (dir, handle) = (log.dir, log.handle);
+        let limit = if opening.clean {
+            Offset(i64::MAX)
+        } else {
+            let at = log.segment_at(opening.recovery_point).unwrap_or(0);
+            log.segments.get(at).map_or(Offset(0), |segment| segment.base)
+        };
+        let latest = log.snapshots.range(..=limit).next_back().copied();
+        match latest {
+            Some(offset) => {
+                let file = file_name(offset, ".snapshot");
+                self.with_opening(id, |opening| opening.phase = Phase::Snapshot(offset));
+                let then = FileThen::Opening(id, file.clone());
+                self.begin_file(cx, dir, handle, file, then);
+            }
+            None => {
+                // Kafka: a clean stop without a snapshot knew no producers.
+                let from = if opening.clean {
+                    Offset(i64::MAX)
+                } else {
+                    log.start
+                };
+                self.with_opening(id, |opening| opening.producers_from = from);
+                self.plan_scan(cx, id);
+            }
+        }
+    }
+
+    fn take_snapshot_file(
+        &mut self,
+        cx: &mut Cx<'_>,
+        id: LogId,
+        offset: Offset,
+        content: Option<Bytes>,
+    ) {
+        let path = self.log_path(id);
+        let Some(log) = self.log_mut(id) else { return };
+        match content.and_then(Producers::decode) {
+            Some(producers) => {
+                log.producers = producers;
+                self.with_opening(id, |opening| opening.producers_from = offset);
+                self.plan_scan(cx, id);
+            }
+            None => {
+                let handle = log.handle;
+                log.snapshots.remove(&offset);
+                let file = file_name(offset, ".snapshot");
+                let message = format!("{path}/{file} is damaged: an earlier one is used");
+                self.note(cx, Level::Warn, message);
+                let op = DiskOp::Unlink {
+                    dir: handle,
+                    name: file,
+                };
+                self.issue(cx, Wait::Ignore, op);
+                self.load_snapshot(cx, id);
+            }
+        }
+    }
+
+    /// Decides which segments are scanned, and from where.
+    fn plan_scan(&mut self, cx: &mut Cx<'_>, id: LogId) {
+        let Some((log, mut opening)) = self.opening(id) else {
+            return;
+        };
+        if log.segments.is_empty() {
+            if opening.floor > Offset(0) && !opening.clean && opening.floor > log.start {
+                return self.data_missing(cx, id, Offset(0));
+            }
+            opening.expected = Some(log.start);
+            log.state = State::Opening(Box::new(opening));
+            return self.finish_opening(cx, id);
+        }
+        let last = log.segments.len() - 1;
+        let recover_from = if opening.clean {
+            last + 1
+        } else {
+            log.segment_at(opening.recovery_point).unwrap_or(0)
+        };
+        let producers_from = log.segment_at(opening.producers_from).unwrap_or(0);
+        for at in 0..=last {
+            let segment = &mut log.segments[at];
+            let swapped = opening.swapped_from.is_some_and(|from| segment.base >= from);
+            let rebuild = at >= recover_from || !segment.sealed || swapped;
+            if !segment.sealed && opening.clean {
+                cx.out.mark(Mark::IndexRebuilt);
+            }
+            if !(rebuild || at >= producers_from || at == last) {
+                continue;
+            }
+            if rebuild {
+                segment.index = Some(SegmentIndex::default());
+                segment.max = Some(Default::default());
+                opening.rebuilt.insert(segment.base);
+            }
+            opening.tasks.push_back(Task {
+                base: segment.base,
+                rebuild,
+                from: 0,
+                indexed: 0,
+            });
+        }
+        let active = &log.segments[last];
+        let (dir, handle) = (log.dir, log.handle);
+        let wanted = [active.name(".index"), active.name(".timeindex")];
+        let load = !opening.rebuilt.contains(&active.base);
+        if load {
+            opening.phase = Phase::ActiveIndex;
+            opening.files_outstanding = wanted.len();
+        }
+        log.state = State::Opening(Box::new(opening));
+        if !load {
+            return self.next_task(cx, id);
+        }
+        for file in wanted {
+            let then = FileThen::Opening(id, file.clone());
+            self.begin_file(cx, dir, handle, file, then);
+        }
+    }
+
+    /// The indexes of the active segment, after a clean stop: only what is behind their last entry is scanned.
+    fn take_active_index(&mut self, cx: &mut Cx<'_>, id: LogId) {
+        let Some((log, mut opening)) = self.opening(id) else {
+            return;
+        };
+        let producers_from = opening.producers_from;
+        let [offsets, times] = std::mem::take(&mut opening.index_files);
+        let active = log.active();
+        let decoded = offsets
+            .zip(times)
+            .and_then(|(offsets, times)| SegmentIndex::decode(offsets, times, active.size));
+        let Some(task) = opening.tasks.back_mut() else {
+            return;
+        };
+        match decoded {
+            Some(index) => {
+                let (first, position) = index
+                    .last_position(active.base)
+                    .unwrap_or((active.base, 0));
+                task.indexed = u64::from(position);
+                task.from = if producers_from >= first {
+                    u64::from(position)
+                } else {
+                    u64::from(index.position(active.base, producers_from))
+                };
+                active.max = Some(index.last_time().unwrap_or_default());
+                active.index = Some(index);
+            }
+            None => {
+                cx.out.mark(Mark::IndexRebuilt);
+                task.rebuild = true;
+                active.index = Some(SegmentIndex::default());
+                active.max = Some(Default::default());
+                opening.rebuilt.insert(active.base);
+            }
+        }
+        log.state = State::Opening(Box::new(opening));
+        self.next_task(cx, id);
+    }
+
+    /// Opens the next segment to scan; finishes when there is none.
+    fn next_task(&mut self, cx: &mut Cx<'_>, id: LogId) {
+        let file = self.fresh_file();
+        let Some((log, mut opening)) = self.opening(id) else {
+            return;
+        };
+        let Some(task) = opening.tasks.pop_front() else {
+            return self.scanned_all(cx, id);
+        };
+        if let Some(expected) = opening.expected {
+            if task.base < expected && opening.swapped_from.is_some() {
+                let handle = log.handle;
+                log.segments.retain(|segment| segment.base != task.base);
+                log.state = State::Opening(Box::new(opening));
+                for suffix in [".log", ".index", ".timeindex"] {
+                    let name = file_name(task.base, suffix);
+                    self.issue(cx, Wait::Ignore, DiskOp::Unlink { dir: handle, name });
+                }
+                return self.next_task(cx, id);
+            }
+            // Above the floor nothing was compacted: a missing stretch is a tail that did not reach the disk in order.
+            let gap = task.base > expected && expected >= opening.floor && opening.had_frontier;
+            if gap && !opening.clean {
+                log.state = State::Opening(Box::new(opening));
+                return self.cut_tail(cx, id, None, expected);
+            }
+        }
+        opening.expected = Some(opening.expected.map_or(task.base, |e| e.max(task.base)));
+        if task.from > 0 {
+            opening.expected = None;
+        }
+        opening.phase = Phase::SegmentFile;
+        opening.scan = Some(Scan {
+            task,
+            file,
+            len: 0,
+            position: task.from,
+            block_len: 0,
+        });
+        log.state = State::Opening(Box::new(opening));
+        let op = DiskOp::Open {
+            dir: log.handle,
+            name: file_name(task.base, ".log"),
+            file,
+        };
+        if let Some(segment) = log.segment_mut(task.base) {
+            segment.file = Some(file);
+        }
+        self.issue(cx, Wait::Opening(id), op);
+    }
+
+    fn scan_from(&mut self, cx: &mut Cx<'_>, id: LogId, len: u64) {
+        let Some((log, mut opening)) = self.opening(id) else {
+            return;
+        };
+        let Some(scan) = &mut opening.scan else { return };
+        scan.len = len;
+        let base = scan.task.base;
+        log.state = State::Opening(Box::new(opening));
+        if let Some(segment) = log.segment_mut(base) {
+            segment.size = u32::try_from(len).unwrap_or(u32::MAX);
+        }
+        self.read_block(cx, id, BLOCK);
+    }
+
+    fn read_block(&mut self, cx: &mut Cx<'_>, id: LogId, want: u64) {
+        let read = self.with_opening(id, |opening| {
+            let scan = opening.scan.as_ref()?;
+            let left = scan.len.saturating_sub(scan.position);
+            opening.phase = Phase::Block;
+            Some((scan.file, scan.position, left.min(want)))
+        });
+        let Some(Some((file, at, len))) = read else {
+            return;
+        };
+        if len == 0 {
+            return self.segment_scanned(cx, id);
+        }
+        let op = DiskOp::Read {
+            file,
+            at,
+            len: u32::try_from(len).unwrap_or(u32::MAX),
+        };
+        self.issue(cx, Wait::Opening(id), op);
+    }
+
+    pub(super) fn on_opening_worked(&mut self, cx: &mut Cx<'_>, id: LogId, facts: Facts) {
+        let Facts::Scanned(scanned) = facts else {
+            return;
+        };
+        let Some((_, opening)) = self.opening(id) else {
+            return;
+        };
+        let Some(scan) = opening.scan else { return };
+        let begin = scan.position;
+        let Scanned { batches, rest } = scanned;
+        let mut consumed = 0;
+        for batch in &batches {
+            let position = begin + u64::from(batch.at);
+            if !self.take_batch(cx, id, batch, position) {
+                return self.damaged(cx, id, position);
+            }
+            consumed = u64::from(batch.at) + batch.header.size() as u64;
+        }
+        let position = begin + consumed;
+        self.with_opening(id, |opening| {
+            if let Some(scan) = &mut opening.scan {
+                scan.position = position;
+            }
+        });
+        match rest {
+            ScanRest::Damage { at } => self.damaged(cx, id, begin + u64::from(at)),
+            ScanRest::Short { need, .. } => {
+                if position + need > scan.len || need > BATCH_MAX {
+                    self.damaged(cx, id, position);
+                } else {
+                    self.read_block(cx, id, need.max(BLOCK));
+                }
+            }
+            ScanRest::Nothing if scan.block_len == 0 => self.segment_scanned(cx, id),
+            ScanRest::Nothing => self.read_block(cx, id, BLOCK),
+        }
+    }
+
+    /// Takes one scanned batch into indexes, epochs and producers; false if it is damaged.
+    fn take_batch(
+        &mut self,
+        cx: &mut Cx<'_>,
+        id: LogId,
+        batch: &ScannedBatch,
+        position: u64,
+    ) -> bool {
+        let Some(log) = self.logs[id.0 as usize].as_deref_mut() else {
+            return false;
+        };
+        let State::Opening(opening) = &mut log.state else {
+            return false;
+        };
+        let Some(scan) = &opening.scan else {
+            return false;
+        };
+        let (header, task) = (batch.header, scan.task);
+        let sound = batch.crc_holds || cx.mutants.has(Mutant::SkipTornTailCheck);
+        let expected = opening.expected.unwrap_or(header.base_offset);
+        let gap = header.base_offset > expected
+            && expected >= opening.floor
+            && opening.had_frontier
+            && !opening.clean;
+        let fits = relative(task.base, header.last_offset()).is_some();
+        if !sound || header.base_offset < expected || gap || !fits {
+            return false;
+        }
+        opening.expected = Some(header.next_offset());
+        opening.last = Some(frontier::Mark {
+            end: header.next_offset(),
+            epoch: header.leader_epoch,
+            crc: header.crc,
+        });
+        let producers = has_producer(&header) && header.last_offset() >= opening.producers_from;
+        let interval = log.config.index_interval_bytes;
+        if let Some(segment) = log
+            .segments
+            .iter_mut()
+            .find(|segment| segment.base == task.base)
+            .filter(|segment| segment.index.is_some() && position >= task.indexed)
+        {
+            let position = u32::try_from(position).unwrap_or(u32::MAX);
+            segment.note(&header, position, interval, cx.mutants);
+        }
+        if log.epochs.latest().unwrap_or(LeaderEpoch::NONE) < header.leader_epoch {
+            log.assign_epoch(header.leader_epoch, header.base_offset);
+        }
+        if producers {
+            log.producers
+                .apply(&header, header.base_offset, batch.marker);
+        }
+        true
+    }
+
+    fn segment_scanned(&mut self, cx: &mut Cx<'_>, id: LogId) {
+        let Some((log, mut opening)) = self.opening(id) else {
+            return;
+        };
+        let Some(scan) = opening.scan.take() else {
+            return;
+        };
+        if opening.expected.is_none() {
+            opening.expected = Some(scan.task.base);
+        }
+        let last = log.segments.last().map(|segment| segment.base);
+        let Some(segment) = log.segment_mut(scan.task.base) else {
+            return;
+        };
+        // Files that may hold what is not synced stay open for the first round.
+        let close = (last != Some(scan.task.base) && opening.clean).then(|| segment.file.take());
+        if last != Some(scan.task.base) {
+            segment.finish_index(cx.mutants);
+        }
+        log.state = State::Opening(Box::new(opening));
+        if let Some(Some(file)) = close {
+            self.issue(cx, Wait::Ignore, DiskOp::Close { file });
+        }
+        self.next_task(cx, id);
+    }
+
+    /// The segment that is scanned is damaged at `position`.
+    fn damaged(&mut self, cx: &mut Cx<'_>, id: LogId, position: u64) {
+        let path = self.log_path(id);
+        let Some((_, opening)) = self.opening(id) else {
+            return;
+        };
+        let Some(scan) = opening.scan else { return };
+        let offset = opening.expected.unwrap_or(scan.task.base);
+        if opening.clean || offset < opening.floor {
+            cx.out.mark(Mark::RotDetected);
+            let promise = if opening.clean {
+                "the node was stopped cleanly after it was written".to_owned()
+            } else {
+                format!("everything below offset {} had been synced", opening.floor)
+            };
+            let file = file_name(scan.task.base, ".log");
+            let message = format!(
+                "{path}/{file} is damaged at byte {position}, offset {offset}, although {promise}: records were lost on the disk. Restore the directory from a copy; or, to give up the records from offset {offset} on, move the directory away and create the topic anew"
+            );
+            return self.take_offline(cx, id, message);
+        }
+        self.cut_tail(cx, id, Some(position), offset);
+    }
+
+    /// Cuts the log at `end`: the segment that is scanned at `position`, and every later one.
+    fn cut_tail(&mut self, cx: &mut Cx<'_>, id: LogId, position: Option<u64>, end: Offset) {
+        let Some((log, mut opening)) = self.opening(id) else {
+            return;
+        };
+        let (dir, handle) = (log.dir, log.handle);
+        let mut bytes = 0;
+        let mut truncate = Vec::new();
+        let scanned = opening.scan.take();
+        if let (Some(scan), Some(position)) = (&scanned, position) {
+            bytes += scan.len - position;
+            truncate.push(must(DiskOp::Truncate {
+                file: scan.file,
+                len: position,
+            }));
+            if let Some(segment) = log.segment_mut(scan.task.base) {
+                segment.size = u32::try_from(position).unwrap_or(u32::MAX);
+            }
+        }
+        let keep = |segment: &Segment| match &scanned {
+            Some(scan) => segment.base <= scan.task.base,
+            None => segment.base < end,
+        };
+        let gone: Vec<Segment> = log.segments.extract_if(.., |s| !keep(s)).collect();
+        let mut unlink = Vec::new();
+        for segment in gone {
+            bytes += u64::from(segment.size);
+            for suffix in [".log", ".index", ".timeindex", ".txnindex"] {
+                let name = segment.name(suffix);
+                unlink.push(may(DiskOp::Unlink { dir: handle, name }));
+            }
+        }
+        opening.tasks.clear();
+        opening.expected = Some(end);
+        opening.phase = Phase::Cutting;
+        opening.cut_bytes = Some(bytes);
+        log.state = State::Opening(Box::new(opening));
+        self.begin_plan(cx, dir, [unlink, truncate], Then::TailCut(id));
+    }
+
+    pub(super) fn on_tail_cut(&mut self, cx: &mut Cx<'_>, id: LogId) {
+        self.scanned_all(cx, id);
+    }
+
+    fn data_missing(&mut self, cx: &mut Cx<'_>, id: LogId, end: Offset) {
+        let path = self.log_path(id);
+        let floor = self
+            .with_opening(id, |opening| opening.floor)
+            .unwrap_or_default();
+        cx.out.mark(Mark::RotDetected);
+        let message = format!(
+            "{path} ends at offset {end}, although everything below offset {floor} had been synced: files were lost or replaced. Restore the directory from a copy; or, to give up the missing records, move the directory away and create the topic anew"
+        );
+        self.take_offline(cx, id, message);
+    }
+
+    fn scanned_all(&mut self, cx: &mut Cx<'_>, id: LogId) {
+        let Some((log, mut opening)) = self.opening(id) else {
+            return;
+        };
+        let end = opening.expected.unwrap_or(log.start);
+        if !opening.clean && end < opening.floor {
+            return self.data_missing(cx, id, end);
+        }
+        let active = log.active();
+        let unknown = active.size > 0 && active.first_timestamp.is_none();
+        if let (true, Some(file)) = (unknown, active.file) {
+            opening.phase = Phase::FirstBatch;
+            log.state = State::Opening(Box::new(opening));
+            let op = DiskOp::Read {
+                file,
+                at: 0,
+                len: HEADER_LEN as u32,
+            };
+            return self.issue(cx, Wait::Opening(id), op);
+        }
+        self.finish_opening(cx, id);
+    }
+
+    fn finish_opening(&mut self, cx: &mut Cx<'_>, id: LogId) {
+        let new_file = self.fresh_file();
+        let path = self.log_path(id);
+        let expiration = self.config.producer_id_expiration_ms;
+        let Some((log, opening)) = self.opening(id) else {
+            return;
+        };
+        let end = opening.expected.unwrap_or(log.start);
+        if log.start > end {
+            let start = log.start;
+            let message = format!(
+                "{path} ends at offset {end}, below its start {start}: files were lost. Restore the directory from a copy, or move it away and restart"
+            );
+            return self.take_offline(cx, id, message);
+        }
+        let (dir, handle) = (log.dir, log.handle);
+        log.end = end;
+        log.written = end;
+        log.start = log
+            .segments
+            .first()
+            .map_or(log.start, |first| first.base.max(log.start));
+        log.synced = if opening.clean {
+            end
+        } else {
+            opening.floor.min(end)
+        };
+        log.promised = if log.config.is_loose() {
+            end
+        } else {
+            log.synced
+        };
+        log.high_watermark = log.high_watermark.min(end).max(log.start);
+        if log.epochs.truncate_end(end) {
+            log.epochs_changed(end);
+        }
+        if log.start > Offset(0) && log.epochs.truncate_start(log.start) {
+            log.epochs_changed(log.start);
+        }
+        log.producers.expire(cx.now.wall.0, expiration);
+        if cx.mutants.has(Mutant::ForgetProducerState) {
+            log.producers = Producers::default();
+        }
+        let stale: Vec<Offset> = log.snapshots.split_off(&end.next()).into_iter().collect();
+        if end > log.synced {
+            let (epoch, crc) = opening
+                .last
+                .map_or((LeaderEpoch::NONE, 0), |last| (last.epoch, last.crc));
+            let mark = frontier::Mark { end, epoch, crc };
+            log.unsynced.push_back(Unsynced { lsn: None, mark });
+        }
+        let last = log.segments.last().map(|segment| segment.base);
+        for segment in &mut log.segments {
+            let rebuilt = opening.rebuilt.contains(&segment.base);
+            segment.sealed = !rebuilt && last != Some(segment.base);
+        }
+        let recovered = !opening.clean;
+        log.state = State::Online;
+        if log.segments.is_empty() {
+            let segment = Segment::new(log.start, new_file, cx.now.wall, 0);
+            let base = segment.base;
+            log.segments.push(segment);
+            let create = must(DiskOp::Create {
+                dir: handle,
+                name: file_name(base, ".log"),
+                file: new_file,
+            });
+            self.begin_plan(cx, dir, [vec![create]], Then::SegmentCreated(id, base));
+        } else if recovered {
+            let base = last.unwrap_or_default();
+            let stages = [self.sync_dir(cx, handle)];
+            self.begin_plan(cx, dir, stages, Then::EntriesSynced(id, base));
+        }
+        for snapshot in stale {
+            let name = file_name(snapshot, ".snapshot");
+            self.issue(cx, Wait::Ignore, DiskOp::Unlink { dir: handle, name });
+        }
+        for base in opening.rebuilt.iter().filter(|base| last != Some(**base)) {
+            self.seal(cx, id, *base);
+        }
+        self.write_epochs(cx, id);
+        self.tell_opened(cx, id, recovered, opening.cut_bytes);
+    }
+
+    fn tell_opened(&mut self, cx: &mut Cx<'_>, id: LogId, recovered: bool, cut: Option<u64>) {
+        let Some(log) = self.log(id) else { return };
+        let name = log.name();
+        let (start, end) = (log.start, log.end);
+        if let Some(bytes) = cut.filter(|bytes| *bytes > 0) {
+            cx.out.mark(Mark::TornTailCut);
+            cx.out.event(Event::TailCut {
+                log: name.clone(),
+                end,
+                bytes,
+            });
+        }
+        let is_metadata = log.topic == METADATA_TOPIC;
+        cx.out.event(Event::LogOpened {
+            log: name,
+            start,
+            end,
+            recovered,
+        });
+        self.advance_ready(cx, id);
+        if is_metadata {
+            self.notices.push_back(Notice::MetadataLogOpened(id));
+            self.opening -= 1;
+            self.metadata_opened(cx);
+        } else {
+            self.notices.push_back(Notice::Opened(id));
+            self.opened_one();
+        }
+    }
+}
+
+/// The offset that a file's name begins with.
+fn leading_offset(text: &str) -> Option<Offset> {
+    text.split_once('.')?.0.parse().ok().map(Offset)
+}
+
+/// The 20 digits of a segment's file and its suffix.
+fn split_name(text: &str) -> Option<(Offset, &str)> {
+    let dot = text.find('.')?;
+    let (digits, suffix) = text.split_at(dot);
+    if digits.len() != 20 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    Some((Offset(digits.parse().ok()?), suffix))
+}

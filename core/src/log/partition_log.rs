@@ -1,0 +1,280 @@
+//! The log of one partition on this node. Kafka's `UnifiedLog`.
+//!
+//! Owns its segments, offsets, recent batches, epochs and producers, and what is known of their durability. Issues nothing: the
+//! store does.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use crate::ids::{DirId, FileId, LeaderEpoch, LogId, Lsn, Offset, PartitionIndex, Uuid};
+use crate::time::Instant;
+use crate::wire::Parts;
+
+use super::config::LogConfig;
+use super::epochs::Epochs;
+use super::frontier;
+use super::notice::{LogView, ReadId};
+use super::opening::Opening;
+use super::producers::{Producers, Undo};
+use super::segment::Segment;
+
+/// What a log is doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// Its directory is being made; so many plans are not through.
+    Creating(u32),
+    /// It is read back from disk.
+    Opening(Box<Opening>),
+    /// It serves.
+    Online,
+    /// It is closed for a clean stop, or about to be.
+    Closed,
+    /// It cannot serve, and why.
+    Offline(String),
+    /// It is being removed.
+    Deleting,
+}
+
+/// How far a batch's write has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Write {
+    UnderWay,
+    Done,
+    Failed,
+}
+
+/// An accepted batch whose write, or an earlier one's, is not done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct InFlight {
+    pub(super) base: Offset,
+    pub(super) last: Offset,
+    pub(super) segment: Offset,
+    pub(super) position: u32,
+    pub(super) write: Write,
+    pub(super) lsn: Option<Lsn>,
+    pub(super) mark: frontier::Mark,
+    pub(super) undo: Option<Undo>,
+}
+
+/// A written batch that is not synced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Unsynced {
+    pub(super) lsn: Option<Lsn>,
+    pub(super) mark: frontier::Mark,
+}
+
+/// A recent batch in memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct HotBatch {
+    pub(super) base: Offset,
+    pub(super) last: Offset,
+    pub(super) max_timestamp: i64,
+    pub(super) epoch: LeaderEpoch,
+    pub(super) parts: Parts,
+}
+
+/// One partition's log.
+///
+/// `start <= end`, `synced <= written <= end`, `promised <= written`, segments ascend and are not empty while it is online;
+/// `in_flight` covers `written..end` without gaps; `hot` covers some offset to `end` without gaps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Log {
+    pub(super) id: LogId,
+    pub(super) topic: String,
+    pub(super) topic_id: Uuid,
+    pub(super) partition: PartitionIndex,
+    /// Which of the log directories.
+    pub(super) dir: usize,
+    /// Its own directory.
+    pub(super) handle: DirId,
+    pub(super) config: LogConfig,
+    pub(super) state: State,
+    pub(super) start: Offset,
+    pub(super) end: Offset,
+    pub(super) written: Offset,
+    pub(super) synced: Offset,
+    /// What was reported as durable: `synced`, or `written` of a loosely flushed log.
+    pub(super) promised: Offset,
+    pub(super) high_watermark: Offset,
+    pub(super) segments: Vec<Segment>,
+    pub(super) in_flight: VecDeque<InFlight>,
+    pub(super) unsynced: VecDeque<Unsynced>,
+    /// How many of `unsynced` are ready and gone from the directory's clock.
+    pub(super) ready_count: usize,
+    pub(super) hot: VecDeque<HotBatch>,
+    pub(super) epochs: Epochs,
+    /// Changes of `epochs` so far.
+    pub(super) epochs_version: u64,
+    /// The change that is on disk.
+    pub(super) epochs_synced: u64,
+    /// The lowest start of an epoch that is not on disk.
+    pub(super) epochs_pending_from: Option<Offset>,
+    pub(super) epochs_writing: bool,
+    pub(super) producers: Producers,
+    /// Offsets of the producer snapshots in its directory.
+    pub(super) snapshots: BTreeSet<Offset>,
+    /// The disk was full: appends from here on are lost once all writes are back, and why.
+    pub(super) full: Option<String>,
+    /// A loosely flushed log must be synced by then.
+    pub(super) flush_at: Option<Instant>,
+    /// Moves of the start that wait for their checkpoint.
+    pub(super) start_waits: bool,
+    /// Its oldest segment is being removed.
+    pub(super) removing: bool,
+    /// Operations of reads that use its files.
+    pub(super) readers: BTreeSet<ReadId>,
+}
+
+impl Log {
+    /// A log that is not open yet.
+    pub(super) fn new(
+        id: LogId,
+        topic: String,
+        topic_id: Uuid,
+        partition: PartitionIndex,
+        dir: usize,
+        handle: DirId,
+        config: LogConfig,
+        state: State,
+    ) -> Log {
+        Log {
+            id,
+            topic,
+            topic_id,
+            partition,
+            dir,
+            handle,
+            config,
+            state,
+            start: Offset(0),
+            end: Offset(0),
+            written: Offset(0),
+            synced: Offset(0),
+            promised: Offset(0),
+            high_watermark: Offset(0),
+            segments: Vec::new(),
+            in_flight: VecDeque::new(),
+            unsynced: VecDeque::new(),
+            ready_count: 0,
+            hot: VecDeque::new(),
+            epochs: Epochs::default(),
+            epochs_version: 0,
+            epochs_synced: 0,
+            epochs_pending_from: None,
+            epochs_writing: false,
+            producers: Producers::default(),
+            snapshots: BTreeSet::new(),
+            full: None,
+            flush_at: None,
+            start_waits: false,
+            removing: false,
+            readers: BTreeSet::new(),
+        }
+    }
+
+    /// `topic-partition`, the name of its directory.
+    pub(super) fn name(&self) -> String {
+        format!("{}-{}", self.topic, self.partition)
+    }
+
+    pub(super) fn is_online(&self) -> bool {
+        matches!(self.state, State::Online)
+    }
+
+    pub(super) fn active(&mut self) -> &mut Segment {
+        self.segments
+            .last_mut()
+            .expect("an online log has an active segment")
+    }
+
+    /// The place of the segment that would hold `offset`.
+    pub(super) fn segment_at(&self, offset: Offset) -> Option<usize> {
+        self.segments
+            .partition_point(|segment| segment.base <= offset)
+            .checked_sub(1)
+    }
+
+    pub(super) fn segment_mut(&mut self, base: Offset) -> Option<&mut Segment> {
+        let at = self
+            .segments
+            .binary_search_by_key(&base, |segment| segment.base)
+            .ok()?;
+        Some(&mut self.segments[at])
+    }
+
+    /// Where segment `at` ends.
+    pub(super) fn segment_end(&self, at: usize) -> Offset {
+        self.segments.get(at + 1).map_or(self.end, |next| next.base)
+    }
+
+    /// One past the last record that a sync could make durable now: written, in a file whose entry is durable.
+    pub(super) fn ready(&self) -> Offset {
+        let unsure = self.segments.iter().find(|segment| !segment.entry_synced);
+        unsure.map_or(self.written, |segment| self.written.min(segment.base))
+    }
+
+    /// Where recovery may begin: everything below is synced, with its indexes, snapshots and epochs.
+    pub(super) fn recovery_point(&self) -> Offset {
+        let rolled = self.segments.len().saturating_sub(1);
+        let unsealed = self.segments[..rolled]
+            .iter()
+            .find(|segment| !segment.sealed)
+            .map_or(self.synced, |segment| segment.base);
+        let epochs = self.epochs_pending_from.unwrap_or(self.synced);
+        self.synced.min(unsealed).min(epochs)
+    }
+
+    pub(super) fn size_bytes(&self) -> u64 {
+        self.segments
+            .iter()
+            .map(|segment| u64::from(segment.size))
+            .sum()
+    }
+
+    /// Begins `epoch` at `start`; true if the checkpoint must be written.
+    pub(super) fn assign_epoch(&mut self, epoch: LeaderEpoch, start: Offset) -> bool {
+        if !self.epochs.assign(epoch, start) {
+            return false;
+        }
+        self.epochs_changed(start);
+        true
+    }
+
+    pub(super) fn epochs_changed(&mut self, from: Offset) {
+        self.epochs_version += 1;
+        let pending = self.epochs_pending_from.map_or(from, |p| p.min(from));
+        self.epochs_pending_from = Some(pending);
+    }
+
+    pub(super) fn view(&self) -> LogView<'_> {
+        LogView {
+            topic: &self.topic,
+            topic_id: self.topic_id,
+            partition: self.partition,
+            dir: self.dir,
+            config: &self.config,
+            start: self.start,
+            end: self.end,
+            written: self.written,
+            durable: self.promised,
+            high_watermark: self.high_watermark,
+            last_epoch: self.epochs.latest().unwrap_or(LeaderEpoch::NONE),
+            size_bytes: self.size_bytes(),
+            segments: self.segments.len(),
+            producers: self.producers.len(),
+            online: self.is_online(),
+            offline: match &self.state {
+                State::Offline(message) => Some(message),
+                _ => None,
+            },
+        }
+    }
+
+    /// Files that hold written records from `synced` up to `ready`.
+    pub(super) fn files_to_sync(&self, ready: Offset) -> Vec<FileId> {
+        let from = self.segment_at(self.synced).unwrap_or(0);
+        (from..self.segments.len())
+            .filter(|&at| self.segments[at].base < ready && self.segment_end(at) > self.synced)
+            .filter_map(|at| self.segments[at].file)
+            .collect()
+    }
+}

@@ -1,0 +1,336 @@
+//! Creating and deleting logs, and removing directories file by file. Kafka's `LogManager`.
+
+
+
+use crate::event::Level;
+use crate::ids::{DirId, LogId, Offset};
+use crate::io::{Cx, DiskDone, DiskError, DiskOp, Name};
+use crate::rng::Purpose;
+use crate::wire::Parts;
+
+use super::checkpoint;
+use super::notice::{NewLog, Notice};
+use super::partition_log::{Log, State};
+use super::plan::{CheckpointKind, Then, must};
+use super::segment::{Segment, file_name, name};
+use super::start::METADATA_TOPIC;
+use super::store::{LogStore, Timer, Wait};
+
+/// Entries that are removed at a time.
+const PAGE: u32 = 500;
+/// What a deleted log's directory ends with.
+pub(super) const DELETE_SUFFIX: &str = "-delete";
+
+/// A directory that is being removed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Removal {
+    pub(super) dir: usize,
+    name: Name,
+    handle: DirId,
+    phase: Phase,
+    outstanding: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Waiting,
+    Opening,
+    Listing,
+    Unlinking,
+    Removing,
+}
+
+impl LogStore {
+    /// Creates a log; [`Notice::Opened`] tells when it takes appends, [`Notice::Offline`] if it cannot be.
+    pub fn create(&mut self, cx: &mut Cx<'_>, new: NewLog) -> LogId {
+        let dir = new.dir.or_else(|| self.emptiest_directory()).unwrap_or(0);
+        let (handle, file) = (self.fresh_dir(), self.fresh_file());
+        let meta_file = self.fresh_file();
+        let id = self.add_log(|id| {
+            let state = State::Creating(1);
+            Log::new(id, new.topic, new.topic_id, new.partition, dir, handle, new.config, state)
+        });
+        self.by_topic.insert((new.topic_id, new.partition), id);
+        let Some(directory) = self.dirs.get_mut(dir) else {
+            self.take_offline(cx, id, format!("there is no log directory {dir}"));
+            return id;
+        };
+        directory.logs.insert(id);
+        if let Some(message) = directory.failed.clone() {
+            self.take_offline(cx, id, message);
+            return id;
+        }
+        let root = directory.root;
+        let Some(log) = self.logs[id.0 as usize].as_deref_mut() else {
+            return id;
+        };
+        let mut segment = Segment::new(Offset(0), file, cx.now.wall, 0);
+        segment.creating = None;
+        log.segments.push(segment);
+        let Some(dir_name) = Name::new(log.name()) else {
+            let message = format!("'{}' is no possible name of a directory", log.name());
+            self.take_offline(cx, id, message);
+            return id;
+        };
+        let metadata = checkpoint::encode_partition_metadata(new.topic_id);
+        let stages = [
+            vec![must(DiskOp::MakeDir {
+                parent: root,
+                name: dir_name,
+                dir: handle,
+            })],
+            vec![
+                must(DiskOp::Create {
+                    dir: handle,
+                    name: name(checkpoint::PARTITION_METADATA),
+                    file: meta_file,
+                }),
+                must(DiskOp::Create {
+                    dir: handle,
+                    name: file_name(Offset(0), ".log"),
+                    file,
+                }),
+            ],
+            vec![must(DiskOp::Write {
+                file: meta_file,
+                at: 0,
+                data: Parts::from(metadata),
+            })],
+            vec![must(DiskOp::Sync {
+                root,
+                files: vec![meta_file, file],
+            })],
+            self.sync_dir(cx, handle),
+            self.sync_dir(cx, root),
+            vec![must(DiskOp::Close { file: meta_file })],
+        ];
+        self.begin_plan(cx, dir, stages, Then::Created(id));
+        self.forget_namesake(cx, id);
+        id
+    }
+
+    /// A checkpoint may still speak of an earlier log of the same name: it is rewritten before the new log opens, or recovery
+    /// would miss records that the new log never had.
+    fn forget_namesake(&mut self, cx: &mut Cx<'_>, id: LogId) {
+        let Some(log) = self.logs[id.0 as usize].as_deref_mut() else {
+            return;
+        };
+        let key = (log.topic.clone(), log.partition);
+        let mut stale = Vec::new();
+        for kind in [CheckpointKind::RecoveryPoints, CheckpointKind::StartOffsets] {
+            let checkpoint = &self.dirs[log.dir].checkpoints[&kind];
+            let written = checkpoint.writing.as_ref();
+            if checkpoint.on_disk.get(&key).is_some_and(|o| o.0 > 0)
+                || written.is_some_and(|w| w.get(&key).is_some_and(|o| o.0 > 0))
+            {
+                stale.push(kind);
+            }
+        }
+        log.state = State::Creating(1 + u32::try_from(stale.len()).unwrap_or(0));
+        let dir = log.dir;
+        for kind in stale {
+            self.want_checkpoint(cx, dir, kind, Some(id));
+        }
+    }
+
+    fn emptiest_directory(&self) -> Option<usize> {
+        (0..self.dirs.len())
+            .filter(|&dir| self.dirs[dir].failed.is_none())
+            .min_by_key(|&dir| self.dirs[dir].logs.len())
+    }
+
+    /// One of the things that a new log waits for is done.
+    pub(super) fn on_created(&mut self, cx: &mut Cx<'_>, id: LogId) {
+        let Some(log) = self.log_mut(id) else { return };
+        let State::Creating(waits) = log.state else {
+            return;
+        };
+        if waits > 1 {
+            log.state = State::Creating(waits - 1);
+            return;
+        }
+        log.state = State::Online;
+        log.active().entry_synced = true;
+        if log.topic == METADATA_TOPIC {
+            self.notices.push_back(Notice::MetadataLogOpened(id));
+            self.metadata_opened(cx);
+        } else {
+            self.notices.push_back(Notice::Opened(id));
+        }
+    }
+
+    /// Deletes a log: its directory is renamed at once ([`Notice::Deleted`]), its files go after `file.delete.delay.ms`.
+    pub fn delete(&mut self, cx: &mut Cx<'_>, id: LogId) {
+        let Some(log) = self.log_mut(id) else { return };
+        if matches!(log.state, State::Deleting) {
+            return;
+        }
+        let (dir, key) = (log.dir, (log.topic_id, log.partition));
+        let old = log.name();
+        log.state = State::Deleting;
+        if self.by_topic.get(&key) == Some(&id) {
+            self.by_topic.remove(&key);
+        }
+        self.forget_unsynced(id);
+        self.fail_reads(id, "the log was deleted");
+        if self.dirs[dir].failed.is_some() {
+            self.forget_log(id);
+            self.notices.push_back(Notice::Deleted(id));
+            return;
+        }
+        let bits = cx.rng.bits(Purpose::DeletedDirectory, u64::from(id.0), 0);
+        let renamed = deleted_name(&old, bits);
+        let root = self.dirs[dir].root;
+        let removal = Removal {
+            dir,
+            name: renamed.clone(),
+            handle: self.fresh_dir(),
+            phase: Phase::Waiting,
+            outstanding: 0,
+        };
+        let removal_id = self.fresh_id();
+        self.removals.insert(removal_id, removal);
+        let delay = self
+            .log(id)
+            .map_or(0, |log| u64::try_from(log.config.file_delete_delay_ms).unwrap_or(0));
+        self.set_timer(cx, delay, Timer::Removal(removal_id));
+        let Some(from) = Name::new(old) else { return };
+        let rename = must(DiskOp::Rename {
+            dir: root,
+            from,
+            to: renamed,
+        });
+        let stages = [vec![rename], self.sync_dir(cx, root)];
+        self.begin_plan(cx, dir, stages, Then::Renamed(id));
+    }
+
+    pub(super) fn on_renamed(&mut self, cx: &mut Cx<'_>, id: LogId) {
+        let Some(log) = self.log_mut(id) else { return };
+        let handle = log.handle;
+        let files: Vec<_> = log.segments.iter().filter_map(|s| s.file).collect();
+        for file in files {
+            self.issue(cx, Wait::Ignore, DiskOp::Close { file });
+        }
+        self.issue(cx, Wait::Ignore, DiskOp::CloseDir { dir: handle });
+        self.forget_log(id);
+        self.notices.push_back(Notice::Deleted(id));
+    }
+
+    /// Drops all state of a log.
+    pub(super) fn forget_log(&mut self, id: LogId) {
+        if let Some(log) = self.logs[id.0 as usize].take() {
+            self.dirs[log.dir].logs.remove(&id);
+            self.timers
+                .retain(|(_, timer)| *timer != Timer::Flush(id));
+        }
+    }
+
+    /// Removes a directory of log directory `dir` that nothing uses.
+    pub(super) fn remove_directory(&mut self, cx: &mut Cx<'_>, dir: usize, dir_name: Name) {
+        let removal = Removal {
+            dir,
+            name: dir_name,
+            handle: self.fresh_dir(),
+            phase: Phase::Waiting,
+            outstanding: 0,
+        };
+        let id = self.fresh_id();
+        self.removals.insert(id, removal);
+        self.begin_removal(cx, id);
+    }
+
+    /// Opens the directory to remove.
+    pub(super) fn begin_removal(&mut self, cx: &mut Cx<'_>, id: u64) {
+        let Some(removal) = self.removals.get_mut(&id) else {
+            return;
+        };
+        if self.dirs[removal.dir].failed.is_some() || self.shutdown.is_some() {
+            self.removals.remove(&id);
+            return;
+        }
+        removal.phase = Phase::Opening;
+        removal.outstanding = 1;
+        let op = DiskOp::OpenDir {
+            parent: self.dirs[removal.dir].root,
+            name: removal.name.clone(),
+            dir: removal.handle,
+        };
+        self.issue(cx, Wait::Removal(id), op);
+    }
+
+    pub(super) fn on_removal_step(
+        &mut self,
+        cx: &mut Cx<'_>,
+        id: u64,
+        result: Result<DiskDone, DiskError>,
+    ) {
+        let Some(removal) = self.removals.get_mut(&id) else {
+            return;
+        };
+        removal.outstanding -= 1;
+        let (handle, dir) = (removal.handle, removal.dir);
+        let failed = match (&removal.phase, &result) {
+            (Phase::Unlinking, _) => None,
+            (_, Err(error)) => Some(*error),
+            (_, Ok(_)) => None,
+        };
+        if let Some(error) = failed {
+            let message = format!(
+                "{}/{} could not be removed: {error}",
+                self.dirs[dir].path, removal.name
+            );
+            self.removals.remove(&id);
+            if error != DiskError::NotFound {
+                self.note(cx, Level::Warn, message);
+            }
+            return;
+        }
+        if removal.outstanding > 0 {
+            return;
+        }
+        let mut ops = Vec::new();
+        match (removal.phase, result) {
+            (Phase::Listing, Ok(DiskDone::Listed { entries, .. })) if entries.is_empty() => {
+                removal.phase = Phase::Removing;
+                let (parent, name) = (self.dirs[dir].root, removal.name.clone());
+                ops.push(DiskOp::RemoveDir { parent, name });
+            }
+            (Phase::Listing, Ok(DiskDone::Listed { entries, .. })) => {
+                removal.phase = Phase::Unlinking;
+                for entry in entries.into_iter().filter(|entry| !entry.dir) {
+                    ops.push(DiskOp::Unlink {
+                        dir: handle,
+                        name: entry.name,
+                    });
+                }
+            }
+            (Phase::Opening | Phase::Unlinking, _) => {
+                removal.phase = Phase::Listing;
+                ops.push(DiskOp::List {
+                    dir: handle,
+                    after: None,
+                    limit: PAGE,
+                });
+            }
+            (Phase::Removing | Phase::Waiting | Phase::Listing, _) => {}
+        }
+        if ops.is_empty() {
+            self.removals.remove(&id);
+            self.issue(cx, Wait::Ignore, DiskOp::CloseDir { dir: handle });
+            return;
+        }
+        removal.outstanding = ops.len();
+        for op in ops {
+            self.issue(cx, Wait::Removal(id), op);
+        }
+    }
+}
+
+/// `topic-partition.<32 hex digits>-delete`, cut to what a file system takes.
+pub(super) fn deleted_name(old: &str, bits: [u8; 16]) -> Name {
+    let unique: String = bits.iter().map(|byte| format!("{byte:02x}")).collect();
+    let suffix = format!(".{unique}{DELETE_SUFFIX}");
+    let kept = old.len().min(255 - suffix.len());
+    name(format!("{}{suffix}", &old[..kept]))
+}
+

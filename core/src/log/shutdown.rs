@@ -1,0 +1,269 @@
+//! A clean stop: everything synced, every file in the form that Kafka's tools expect, then the marker that says so.
+//!
+//! In this order: appends end and what was accepted is synced; each log writes its indexes and producer snapshot; each directory
+//! writes its checkpoints, then the marker, then gives up its frontier files. A directory with a log that is offline gets no
+//! marker and keeps them.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use crate::ids::{LogId, Offset};
+use crate::io::{Cx, DiskOp};
+
+use super::checkpoint;
+use super::frontier;
+use super::notice::Notice;
+use super::partition_log::{Log, State};
+use super::plan::{CheckpointKind, Then, may, must};
+use super::segment::{file_name, name};
+use super::store::{Continue, LogStore};
+
+/// Logs that are closed in one piece of work.
+const CLOSE_PIECE: usize = 64;
+
+/// A stop under way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Shutdown {
+    broker_epoch: i64,
+    phase: Phase,
+    to_close: VecDeque<LogId>,
+    closing: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Logs,
+    Checkpoints,
+    Marking,
+    Done,
+}
+
+impl LogStore {
+    /// Stops: no append is taken from now on; [`Notice::Stopped`] tells the end. `broker_epoch` goes into the marker (KIP-966), -1
+    /// if the node never registered.
+    pub fn shutdown(&mut self, cx: &mut Cx<'_>, broker_epoch: i64) {
+        if self.shutdown.is_some() {
+            return;
+        }
+        self.timers.clear();
+        self.to_open.clear();
+        self.retention_cursor = None;
+        let to_close: VecDeque<LogId> = self
+            .logs
+            .iter()
+            .flatten()
+            .filter(|log| log.is_online())
+            .map(|log| log.id)
+            .collect();
+        self.shutdown = Some(Shutdown {
+            broker_epoch,
+            phase: Phase::Logs,
+            to_close,
+            closing: 0,
+        });
+        self.go_on_shutdown(cx);
+    }
+
+    /// Takes the next step of a stop if it can be taken.
+    pub(super) fn go_on_shutdown(&mut self, cx: &mut Cx<'_>) {
+        let Some(shutdown) = &self.shutdown else {
+            return;
+        };
+        match shutdown.phase {
+            Phase::Logs => self.close_more(cx),
+            Phase::Checkpoints => self.mark_when_checkpointed(cx),
+            Phase::Marking => self.stopped_when_marked(),
+            Phase::Done => {}
+        }
+    }
+
+    /// Closes further logs; the first that still has something to sync is waited for.
+    pub(super) fn close_more(&mut self, cx: &mut Cx<'_>) {
+        let limit = self.config.concurrency.max(1);
+        for _ in 0..CLOSE_PIECE {
+            let Some(shutdown) = &mut self.shutdown else {
+                return;
+            };
+            if shutdown.closing >= limit {
+                return;
+            }
+            let Some(&id) = shutdown.to_close.front() else {
+                if shutdown.closing == 0 && shutdown.phase == Phase::Logs {
+                    self.begin_final_checkpoints(cx);
+                }
+                return;
+            };
+            match self.log(id) {
+                Some(log) if log.is_online() && !is_quiet(log) => {
+                    let dir = log.dir;
+                    if log.ready() > log.synced {
+                        self.dirs[dir].touched.insert(id);
+                        self.begin_round(cx, dir);
+                    }
+                    return;
+                }
+                Some(log) if log.is_online() => self.close_log(cx, id),
+                _ => {}
+            }
+            if let Some(shutdown) = &mut self.shutdown {
+                shutdown.to_close.pop_front();
+            }
+        }
+        self.continues.insert(Continue::Close);
+    }
+
+    fn close_log(&mut self, cx: &mut Cx<'_>, id: LogId) {
+        self.fail_reads(id, "the node is stopping");
+        let Some(log) = self.log_mut(id) else { return };
+        log.state = State::Closed;
+        let (dir, handle, end) = (log.dir, log.handle, log.end);
+        let mut files = Vec::new();
+        if end > log.snapshots.last().copied().unwrap_or(Offset(0)) {
+            let snapshot = Bytes::from(log.producers.encode());
+            files.push((file_name(end, ".snapshot"), snapshot));
+            log.snapshots.insert(end);
+        }
+        let mut close: Vec<_> = log.segments.iter_mut().filter_map(|s| s.file.take()).collect();
+        close.dedup();
+        let active = log.active();
+        active.finish_index(cx.mutants);
+        if let Some(index) = &active.index {
+            let offsets = Bytes::from(index.encode_offsets());
+            let times = Bytes::from(index.encode_times());
+            files.push((active.name(".index"), offsets));
+            files.push((active.name(".timeindex"), times));
+        }
+        let mut stages = self.new_files(dir, handle, files);
+        stages.push(self.sync_dir(cx, handle));
+        stages.push(
+            close
+                .into_iter()
+                .map(|file| must(DiskOp::Close { file }))
+                .collect(),
+        );
+        stages.push(vec![must(DiskOp::CloseDir { dir: handle })]);
+        if let Some(shutdown) = &mut self.shutdown {
+            shutdown.closing += 1;
+        }
+        self.begin_plan(cx, dir, stages, Then::Closed(id));
+    }
+
+    pub(super) fn on_closed(&mut self, cx: &mut Cx<'_>, _id: LogId) {
+        if let Some(shutdown) = &mut self.shutdown {
+            shutdown.closing -= 1;
+        }
+        self.go_on_shutdown(cx);
+    }
+
+    fn begin_final_checkpoints(&mut self, cx: &mut Cx<'_>) {
+        if let Some(shutdown) = &mut self.shutdown {
+            shutdown.phase = Phase::Checkpoints;
+        }
+        for dir in 0..self.dirs.len() {
+            if self.dirs[dir].frontier.is_some() && self.dirs[dir].start.is_none() {
+                for kind in CheckpointKind::ALL {
+                    self.want_checkpoint(cx, dir, kind, None);
+                }
+            }
+        }
+        self.go_on_shutdown(cx);
+    }
+
+    fn mark_when_checkpointed(&mut self, cx: &mut Cx<'_>) {
+        let busy = self.dirs.iter().any(|directory| {
+            directory.failed.is_none()
+                && directory
+                    .checkpoints
+                    .values()
+                    .any(|c| c.writing.is_some() || c.build.is_some())
+        });
+        let Some(shutdown) = self.shutdown.as_mut().filter(|_| !busy) else {
+            return;
+        };
+        shutdown.phase = Phase::Marking;
+        let content = checkpoint::encode_clean_shutdown(shutdown.broker_epoch);
+        for dir in 0..self.dirs.len() {
+            let logs = &self.logs;
+            let directory = &mut self.dirs[dir];
+            if directory.failed.is_some() {
+                continue;
+            }
+            let whole = directory.frontier.is_some()
+                && directory.start.is_none()
+                && directory.checkpoints.values().all(|c| !c.dirty && c.waits.is_empty())
+                && directory.logs.iter().all(|id| {
+                    let log = logs[id.0 as usize].as_ref();
+                    log.is_none_or(|log| matches!(log.state, State::Closed | State::Deleting))
+                });
+            if !whole {
+                directory.stopped = true;
+                continue;
+            }
+            let root = directory.root;
+            let file = name(checkpoint::CLEAN_SHUTDOWN);
+            let mut stages = self.new_file(dir, root, &file, Bytes::from(content.clone()));
+            stages.push(self.sync_dir(cx, root));
+            self.begin_plan(cx, dir, stages, Then::MarkedClean);
+        }
+        self.stopped_when_marked();
+    }
+
+    /// The marker is durable: the frontier files have served.
+    pub(super) fn on_marked_clean(&mut self, cx: &mut Cx<'_>, dir: usize) {
+        let directory = &mut self.dirs[dir];
+        let root = directory.root;
+        let mut numbers = std::mem::take(&mut directory.old_frontiers);
+        numbers.append(&mut directory.retired_frontiers);
+        for checkpoint in directory.checkpoints.values_mut() {
+            numbers.append(&mut checkpoint.retires);
+        }
+        let current = [directory.frontier.take(), directory.next_frontier.take()];
+        let mut close = Vec::new();
+        for file in current.into_iter().flatten() {
+            numbers.push(file.number);
+            close.push(must(DiskOp::Close { file: file.file }));
+        }
+        let unlink = numbers
+            .into_iter()
+            .map(|number| {
+                may(DiskOp::Unlink {
+                    dir: root,
+                    name: name(frontier::name(number)),
+                })
+            })
+            .collect();
+        let stages = [close, unlink, self.sync_dir(cx, root)];
+        self.begin_plan(cx, dir, stages, Then::Stopped);
+    }
+
+    pub(super) fn on_directory_stopped(&mut self, dir: usize) {
+        self.dirs[dir].stopped = true;
+        self.stopped_when_marked();
+    }
+
+    fn stopped_when_marked(&mut self) {
+        let all = self
+            .dirs
+            .iter()
+            .all(|directory| directory.stopped || directory.failed.is_some());
+        if let Some(shutdown) = self.shutdown.as_mut().filter(|_| all) {
+            if shutdown.phase != Phase::Done {
+                shutdown.phase = Phase::Done;
+                self.notices.push_back(Notice::Stopped);
+            }
+        }
+    }
+}
+
+/// Is nothing of the log under way?
+fn is_quiet(log: &Log) -> bool {
+    let rolled = log.segments.len().saturating_sub(1);
+    log.in_flight.is_empty()
+        && log.full.is_none()
+        && log.synced == log.end
+        && !log.epochs_writing
+        && !log.removing
+        && log.segments.iter().all(|s| s.creating.is_none() && s.entry_synced)
+        && log.segments[..rolled].iter().all(|segment| segment.sealed)
+}

@@ -1,0 +1,609 @@
+//! The store: every log of a node, and the dispatch of completions to whoever waits for them.
+//!
+//! Owns the ids of files and directories, the plans under way, the timers and the notices. The rules are in the files beside it:
+//! start and opening, append, directory (clock, rounds, checkpoints), read, lookup, retention, shutdown.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::event::{Event, Level};
+use crate::ids::{DirId, FileId, LeaderEpoch, LogId, Lsn, Offset, PartitionIndex, Uuid};
+use crate::io::{Boot, Cx, DiskDone, DiskError, DiskOp, Effect, Name, Room, Token, Wake};
+use crate::mark::Mark;
+use crate::mutant::Mutant;
+use crate::pending::Pending;
+use crate::time::Instant;
+use crate::work::{Facts, Job};
+
+use super::config::{LogConfig, StoreConfig};
+use super::directory::Directory;
+use super::files::{FileRead, FileThen};
+use super::notice::{LogView, Notice, ReadId};
+use super::partition_log::{Log, State};
+use super::plan::{Plan, Step, Then};
+use super::read::{Cold, ColdStep};
+use super::removal::Removal;
+use super::shutdown::Shutdown;
+use super::start::METADATA_TOPIC;
+
+/// What waits for a completion.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Wait {
+    /// Nobody: the operation had to be issued, its outcome changes nothing.
+    Ignore,
+    /// The write of the batch that ends here.
+    Append(LogId, Offset),
+    /// A step of a plan.
+    Plan(u64, bool),
+    /// The frontier record of a directory's round.
+    Record(usize),
+    /// The sync of a directory's round.
+    Round(usize),
+    /// A step of reading a whole file.
+    File(u64),
+    /// A page of a directory that is started.
+    Listing(usize),
+    /// A step of opening a log.
+    Opening(LogId),
+    /// A step of a cold read or lookup.
+    Cold(ReadId, ColdStep),
+    /// A step of removing a directory.
+    Removal(u64),
+}
+
+/// What a timer is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Timer {
+    Flush(LogId),
+    Retention,
+    Checkpoint,
+    Removal(u64),
+    Unlink(LogId, Offset),
+}
+
+/// All logs of a node.
+#[derive(Clone, Debug)]
+pub struct LogStore {
+    pub(super) config: StoreConfig,
+    pub(super) boot_id: [u8; 16],
+    pub(super) dirs: Vec<Directory>,
+    pub(super) logs: Vec<Option<Box<Log>>>,
+    pub(super) by_topic: BTreeMap<(Uuid, PartitionIndex), LogId>,
+    pub(super) pending: Pending<Wait>,
+    pub(super) plans: BTreeMap<u64, Plan>,
+    pub(super) files: BTreeMap<u64, FileRead>,
+    pub(super) removals: BTreeMap<u64, Removal>,
+    pub(super) cold: Cold,
+    pub(super) notices: VecDeque<Notice>,
+    pub(super) timers: BTreeSet<(Instant, Timer)>,
+    /// Long work that goes on at the next wakeup.
+    pub(super) continues: BTreeSet<Continue>,
+    pub(super) retention_cursor: Option<LogId>,
+    /// The batches in memory, oldest first.
+    pub(super) hot_order: VecDeque<(LogId, Offset)>,
+    pub(super) hot_bytes: u64,
+    /// Logs that wait to be opened at start, and how many are being opened.
+    pub(super) to_open: VecDeque<(usize, String)>,
+    pub(super) opening: usize,
+    pub(super) started: bool,
+    pub(super) all_open: bool,
+    pub(super) cluster_id: Option<String>,
+    pub(super) shutdown: Option<Shutdown>,
+    next_id: u64,
+    next_dir: u64,
+}
+
+/// Long work that is done in pieces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Continue {
+    /// A checkpoint file of a directory is being put together.
+    Checkpoints(usize),
+    /// Retention goes over the logs.
+    Retention,
+    /// Logs are opened.
+    Open,
+    /// Logs are closed.
+    Close,
+}
+
+impl LogStore {
+    /// A store that has not started.
+    #[must_use]
+    pub fn new(config: StoreConfig, boot: &Boot) -> LogStore {
+        let next_dir = boot.log_dirs.iter().map(|d| d.dir.0 + 1).max().unwrap_or(0);
+        LogStore {
+            cluster_id: config.cluster_id.clone(),
+            cold: Cold::default(),
+            config,
+            boot_id: boot.boot_id,
+            dirs: boot
+                .log_dirs
+                .iter()
+                .map(|dir| Directory::new(dir.dir, dir.path.clone()))
+                .collect(),
+            logs: Vec::new(),
+            by_topic: BTreeMap::new(),
+            pending: Pending::new(Room::Log),
+            plans: BTreeMap::new(),
+            files: BTreeMap::new(),
+            removals: BTreeMap::new(),
+            notices: VecDeque::new(),
+            timers: BTreeSet::new(),
+            continues: BTreeSet::new(),
+            retention_cursor: None,
+            hot_order: VecDeque::new(),
+            hot_bytes: 0,
+            to_open: VecDeque::new(),
+            opening: 0,
+            started: false,
+            all_open: false,
+            shutdown: None,
+            next_id: 0,
+            next_dir,
+        }
+    }
+
+    /// The next thing that happened, in order; `None` when all is told.
+    pub fn next_notice(&mut self) -> Option<Notice> {
+        self.notices.pop_front()
+    }
+
+    /// The log of a partition, whatever it is doing.
+    #[must_use]
+    pub fn find(&self, topic_id: Uuid, partition: PartitionIndex) -> Option<LogId> {
+        self.by_topic.get(&(topic_id, partition)).copied()
+    }
+
+    /// Every log that is not deleted, in order of id.
+    pub fn logs(&self) -> impl Iterator<Item = LogId> + '_ {
+        self.logs.iter().flatten().map(|log| log.id)
+    }
+
+    /// What can be seen of a log; `None` once it is deleted.
+    #[must_use]
+    pub fn view(&self, id: LogId) -> Option<LogView<'_>> {
+        self.log(id).map(Log::view)
+    }
+
+    /// Replaces a log's properties.
+    pub fn configure(&mut self, id: LogId, config: LogConfig) {
+        if let Some(log) = self.log_mut(id) {
+            log.config = config;
+        }
+    }
+
+    /// The partition's high watermark: retention keeps what is above, and a clean stop writes it down.
+    pub fn note_high_watermark(&mut self, id: LogId, offset: Offset) {
+        if let Some(log) = self.log_mut(id) {
+            log.high_watermark = log.high_watermark.max(offset.min(log.end));
+        }
+    }
+
+    /// The end of a leader epoch, or of the greatest one below it; (-1, -1) if unknown. KIP-101.
+    #[must_use]
+    pub fn epoch_end_offset(&self, id: LogId, epoch: LeaderEpoch) -> (LeaderEpoch, Offset) {
+        self.log(id)
+            .map_or((LeaderEpoch::NONE, Offset(-1)), |log| {
+                log.epochs.end_offset(epoch, log.end)
+            })
+    }
+
+    /// The leader epoch of the record at `offset`; -1 if unknown.
+    #[must_use]
+    pub fn epoch_at(&self, id: LogId, offset: Offset) -> LeaderEpoch {
+        self.log(id)
+            .map_or(LeaderEpoch::NONE, |log| log.epochs.at(offset))
+    }
+
+    /// The id of a log directory, from its `meta.properties`, once it has been read.
+    #[must_use]
+    pub fn directory_id(&self, dir: usize) -> Option<Uuid> {
+        self.dirs.get(dir)?.id
+    }
+
+    /// Is this log directory in service?
+    #[must_use]
+    pub fn directory_online(&self, dir: usize) -> bool {
+        self.dirs.get(dir).is_some_and(|d| d.failed.is_none())
+    }
+
+    /// How far a directory's clock is known to be durable: an append that returned this place, or an earlier one, survives
+    /// power loss.
+    #[must_use]
+    pub fn durable_lsn(&self, dir: usize) -> Lsn {
+        self.dirs.get(dir).map_or(Lsn(0), |d| d.durable)
+    }
+
+    /// The cluster that the directories belong to, once it is known.
+    #[must_use]
+    pub fn cluster_id(&self) -> Option<&str> {
+        self.cluster_id.as_deref()
+    }
+
+    /// When and why the store wants [`LogStore::on_wakeup`].
+    #[must_use]
+    pub fn next_wakeup(&self) -> Option<(Instant, Wake)> {
+        if !self.continues.is_empty() {
+            return Some((Instant(0), Wake::Continue));
+        }
+        let (at, timer) = self.timers.first()?;
+        let wake = match timer {
+            Timer::Flush(_) => Wake::SyncRound,
+            Timer::Retention | Timer::Removal(_) | Timer::Unlink(..) => Wake::LogMaintenance,
+            Timer::Checkpoint => Wake::Checkpoint,
+        };
+        Some((*at, wake))
+    }
+
+    /// The time of [`LogStore::next_wakeup`] has come, or another wakeup passed by.
+    pub fn on_wakeup(&mut self, cx: &mut Cx<'_>) {
+        if let Some(next) = self.continues.pop_first() {
+            match next {
+                Continue::Checkpoints(dir) => self.build_checkpoints(cx, dir),
+                Continue::Retention => self.continue_retention(cx),
+                Continue::Open => self.open_more(cx),
+                Continue::Close => self.close_more(cx),
+            }
+        }
+        while let Some(&(at, timer)) = self.timers.first() {
+            if at > cx.now.mono {
+                break;
+            }
+            self.timers.pop_first();
+            match timer {
+                Timer::Flush(log) => self.flush_due(cx, log),
+                Timer::Retention => self.retention_due(cx),
+                Timer::Checkpoint => self.checkpoints_due(cx),
+                Timer::Removal(id) => self.begin_removal(cx, id),
+                Timer::Unlink(log, base) => self.unlink_due(cx, log, base),
+            }
+        }
+    }
+
+    /// A disk operation of this room completed.
+    pub fn on_disk(&mut self, cx: &mut Cx<'_>, token: Token, result: Result<DiskDone, DiskError>) {
+        let Some(wait) = self.pending.complete(token, cx.mutants) else {
+            cx.out.mark(Mark::StaleCompletion);
+            return;
+        };
+        match wait {
+            Wait::Ignore => {}
+            Wait::Append(log, last) => self.on_append_written(cx, log, last, result),
+            Wait::Plan(plan, lenient) => self.on_plan_step(cx, plan, lenient, result),
+            Wait::Record(dir) => self.on_round_recorded(cx, dir, result),
+            Wait::Round(dir) => self.on_round_synced(cx, dir, result),
+            Wait::File(id) => self.on_file_step(cx, id, result),
+            Wait::Listing(dir) => self.on_root_listed(cx, dir, result),
+            Wait::Opening(log) => self.on_opening_disk(cx, log, result),
+            Wait::Cold(id, step) => self.on_cold_disk(cx, id, step, result),
+            Wait::Removal(id) => self.on_removal_step(cx, id, result),
+        }
+    }
+
+    /// A job of this room is done.
+    pub fn on_worked(&mut self, cx: &mut Cx<'_>, token: Token, facts: Facts) {
+        let Some(wait) = self.pending.complete(token, cx.mutants) else {
+            cx.out.mark(Mark::StaleCompletion);
+            return;
+        };
+        match wait {
+            Wait::Opening(log) => self.on_opening_worked(cx, log, facts),
+            Wait::Cold(id, _) => self.on_cold_worked(cx, id, facts),
+            Wait::Ignore
+            | Wait::Append(..)
+            | Wait::Plan(..)
+            | Wait::Record(_)
+            | Wait::Round(_)
+            | Wait::File(_)
+            | Wait::Listing(_)
+            | Wait::Removal(_) => {}
+        }
+    }
+
+    /// Reads a small file of a log's directory: [`Notice::FileRead`].
+    pub fn read_file(&mut self, cx: &mut Cx<'_>, id: LogId, name: Name) -> ReadId {
+        let read = ReadId(self.fresh_id());
+        match self.log(id) {
+            Some(log) if self.dirs[log.dir].failed.is_none() => {
+                let (dir, handle) = (log.dir, log.handle);
+                self.begin_file(cx, dir, handle, name, FileThen::Asked(read));
+            }
+            _ => self
+                .notices
+                .push_back(Notice::FileRead(read, Err("the log is offline".to_owned()))),
+        }
+        read
+    }
+
+    /// Replaces a small file of a log's directory, as durably as can be: [`Notice::FileReplaced`].
+    pub fn replace_file(
+        &mut self,
+        cx: &mut Cx<'_>,
+        id: LogId,
+        name: Name,
+        content: Bytes,
+    ) -> ReadId {
+        let read = ReadId(self.fresh_id());
+        match self.log(id) {
+            Some(log) if self.dirs[log.dir].failed.is_none() => {
+                let (dir, handle) = (log.dir, log.handle);
+                let stages = self.replacement(cx, dir, handle, &name, content);
+                self.begin_plan(cx, dir, stages, Then::Replaced(read));
+            }
+            _ => self
+                .notices
+                .push_back(Notice::FileReplaced(read, Err("the log is offline".to_owned()))),
+        }
+        read
+    }
+
+    pub(super) fn log(&self, id: LogId) -> Option<&Log> {
+        self.logs.get(id.0 as usize)?.as_deref()
+    }
+
+    pub(super) fn log_mut(&mut self, id: LogId) -> Option<&mut Log> {
+        self.logs.get_mut(id.0 as usize)?.as_deref_mut()
+    }
+
+    pub(super) fn fresh_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    pub(super) fn fresh_file(&mut self) -> FileId {
+        FileId(self.fresh_id())
+    }
+
+    pub(super) fn fresh_dir(&mut self) -> DirId {
+        self.next_dir += 1;
+        DirId(self.next_dir)
+    }
+
+    pub(super) fn add_log(&mut self, build: impl FnOnce(LogId) -> Log) -> LogId {
+        let id = LogId(u32::try_from(self.logs.len()).expect("fewer than 2^32 logs in a life"));
+        self.logs.push(Some(Box::new(build(id))));
+        id
+    }
+
+    pub(super) fn issue(&mut self, cx: &mut Cx<'_>, wait: Wait, op: DiskOp) {
+        let token = self.pending.wait(wait);
+        cx.out.disk(token, op);
+    }
+
+    pub(super) fn work(&mut self, cx: &mut Cx<'_>, wait: Wait, job: Job) {
+        let token = self.pending.wait(wait);
+        cx.out.push(Effect::Work { token, job });
+    }
+
+    pub(super) fn set_timer(&mut self, cx: &Cx<'_>, after_ms: u64, timer: Timer) {
+        let at = cx.now.mono + Duration::from_millis(after_ms);
+        self.timers.insert((at, timer));
+    }
+
+    pub(super) fn note(&self, cx: &mut Cx<'_>, level: Level, message: String) {
+        cx.out.event(Event::Note { level, message });
+    }
+
+    /// The stage that makes the entries of `dir` durable.
+    pub(super) fn sync_dir(&self, cx: &Cx<'_>, dir: DirId) -> Vec<Step> {
+        if cx.mutants.has(Mutant::ForgetDirectorySync) {
+            return Vec::new();
+        }
+        vec![super::plan::must(DiskOp::SyncDir { dir })]
+    }
+
+    /// Starts a plan; empty stages are passed over.
+    pub(super) fn begin_plan(
+        &mut self,
+        cx: &mut Cx<'_>,
+        dir: usize,
+        stages: impl IntoIterator<Item = Vec<Step>>,
+        then: Then,
+    ) {
+        let id = self.fresh_id();
+        let plan = Plan {
+            dir,
+            stages: stages.into_iter().collect(),
+            outstanding: 0,
+            failed: None,
+            then,
+        };
+        self.plans.insert(id, plan);
+        self.go_on_plan(cx, id);
+    }
+
+    fn go_on_plan(&mut self, cx: &mut Cx<'_>, id: u64) {
+        let Some(plan) = self.plans.get_mut(&id) else {
+            return;
+        };
+        let stage = loop {
+            match plan.stages.pop_front() {
+                Some(stage) if stage.is_empty() => {}
+                other => break other,
+            }
+        };
+        match stage {
+            Some(stage) => {
+                plan.outstanding = stage.len();
+                for step in stage {
+                    self.issue(cx, Wait::Plan(id, step.lenient), step.op);
+                }
+            }
+            None => {
+                if let Some(plan) = self.plans.remove(&id) {
+                    self.plan_done(cx, plan.dir, plan.then);
+                }
+            }
+        }
+    }
+
+    fn on_plan_step(
+        &mut self,
+        cx: &mut Cx<'_>,
+        id: u64,
+        lenient: bool,
+        result: Result<DiskDone, DiskError>,
+    ) {
+        let Some(plan) = self.plans.get_mut(&id) else {
+            return;
+        };
+        plan.outstanding -= 1;
+        match result {
+            Ok(_) => {}
+            Err(DiskError::NotFound | DiskError::Exists) if lenient => {}
+            Err(error) => {
+                plan.failed.get_or_insert(error);
+            }
+        }
+        if plan.outstanding > 0 {
+            return;
+        }
+        match plan.failed {
+            None => self.go_on_plan(cx, id),
+            Some(error) => {
+                if let Some(plan) = self.plans.remove(&id) {
+                    self.plan_failed(cx, plan.dir, plan.then, error);
+                }
+            }
+        }
+    }
+
+    fn plan_done(&mut self, cx: &mut Cx<'_>, dir: usize, then: Then) {
+        if self.dirs[dir].failed.is_some() {
+            return;
+        }
+        match then {
+            Then::Nothing => {}
+            Then::DirectoryReady => self.on_directory_ready(cx, dir),
+            Then::FrontierReady => self.on_frontier_ready(cx, dir),
+            Then::Checkpointed(kind) => self.on_checkpointed(cx, dir, kind),
+            Then::MarkedClean => self.on_marked_clean(cx, dir),
+            Then::Stopped => self.on_directory_stopped(dir),
+            Then::Created(log) => self.on_created(cx, log),
+            Then::SegmentCreated(log, base) => self.on_segment_created(cx, log, base),
+            Then::EntriesSynced(log, base) => self.on_entries_synced(cx, log, base),
+            Then::Sealed(log, base) => self.on_sealed(cx, log, base),
+            Then::EpochsSynced(log, version) => self.on_epochs_synced(cx, log, version),
+            Then::Tidied(log) => self.on_tidied(cx, log),
+            Then::SegmentRemoved(log) => self.on_segment_removed(cx, log),
+            Then::TailCut(log) => self.on_tail_cut(cx, log),
+            Then::Closed(log) => self.on_closed(cx, log),
+            Then::Renamed(log) => self.on_renamed(cx, log),
+            Then::RolledBack(log) => self.on_rolled_back(cx, log),
+            Then::Replaced(read) => self.notices.push_back(Notice::FileReplaced(read, Ok(()))),
+        }
+    }
+
+    /// A plan failed. Without room some can be tried again or are the business of one log; all else puts the
+    /// directory in doubt, a failed sync above all.
+    fn plan_failed(&mut self, cx: &mut Cx<'_>, dir: usize, then: Then, error: DiskError) {
+        if self.dirs[dir].failed.is_some() {
+            return;
+        }
+        let path = self.dirs[dir].path.clone();
+        match (then, error) {
+            (Then::Replaced(read), DiskError::Full) => {
+                let message = format!("{path}: {error}");
+                self.notices
+                    .push_back(Notice::FileReplaced(read, Err(message)));
+            }
+            (Then::Created(log), DiskError::Full | DiskError::Exists) => {
+                let message = format!("the log could not be created in {path}: {error}");
+                self.take_offline(cx, log, message);
+            }
+            (Then::SegmentCreated(log, base), DiskError::Full) => {
+                self.on_segment_not_created(cx, log, base);
+            }
+            (Then::Checkpointed(kind), DiskError::Full) => self.on_not_checkpointed(cx, dir, kind),
+            (Then::FrontierReady, DiskError::Full) => self.on_no_frontier(cx, dir),
+            (Then::Sealed(log, base), DiskError::Full) => {
+                self.note(
+                    cx,
+                    Level::Warn,
+                    format!("{path} is full: the index files of segment {base} of log {log} could not be written; they are rebuilt at the next start"),
+                );
+            }
+            (Then::EpochsSynced(log, _), DiskError::Full) => {
+                if let Some(log) = self.log_mut(log) {
+                    log.epochs_writing = false;
+                }
+            }
+            (then, error) => self.fence(cx, dir, format!("{then:?}: {error}")),
+        }
+    }
+
+    /// Takes one log out of service.
+    pub(super) fn take_offline(&mut self, cx: &mut Cx<'_>, id: LogId, message: String) {
+        let Some(log) = self.log_mut(id) else {
+            return;
+        };
+        if matches!(log.state, State::Offline(_) | State::Deleting) {
+            return;
+        }
+        let was_opening = matches!(log.state, State::Opening(_));
+        let name = log.name();
+        let is_metadata = log.topic == METADATA_TOPIC;
+        log.state = State::Offline(message.clone());
+        self.forget_unsynced(id);
+        self.fail_reads(id, &message);
+        cx.out.event(Event::PartitionOffline {
+            log: name,
+            message: message.clone(),
+        });
+        self.notices.push_back(Notice::Offline(id, message));
+        if is_metadata {
+            let message = "the metadata log is offline: the node cannot go on".to_owned();
+            self.notices.push_back(Notice::Fatal(message));
+        } else if was_opening {
+            self.opened_one();
+        }
+    }
+
+    /// A directory that failed is never written again: a failed sync may have dropped what it should have kept.
+    pub(super) fn fence(&mut self, cx: &mut Cx<'_>, dir: usize, why: String) {
+        let directory = &mut self.dirs[dir];
+        if directory.failed.is_some() {
+            return;
+        }
+        let message = format!(
+            "log directory {} failed ({why}): its partitions are offline. Check the disk and restart the node",
+            directory.path
+        );
+        directory.failed = Some(message.clone());
+        directory.round = None;
+        directory.touched.clear();
+        directory.outstanding.clear();
+        cx.out.mark(Mark::DirectoryFenced);
+        cx.out.event(Event::DirectoryFailed {
+            path: directory.path.clone(),
+            message: message.clone(),
+        });
+        let logs: Vec<LogId> = directory.logs.iter().copied().collect();
+        for log in logs {
+            self.take_offline(cx, log, message.clone());
+        }
+        self.notices
+            .push_back(Notice::DirectoryFailed(dir, message));
+        self.directory_gone(cx, dir);
+    }
+
+    /// Takes a log's batches off its directory's clock.
+    pub(super) fn forget_unsynced(&mut self, id: LogId) {
+        let Some(log) = self.logs[id.0 as usize].as_deref_mut() else {
+            return;
+        };
+        let directory = &mut self.dirs[log.dir];
+        for lsn in log.in_flight.iter().filter_map(|batch| batch.lsn) {
+            directory.outstanding.remove(&lsn);
+        }
+        for lsn in log.unsynced.iter().filter_map(|batch| batch.lsn) {
+            directory.outstanding.remove(&lsn);
+        }
+        directory.touched.remove(&id);
+        for batch in log.hot.drain(..) {
+            self.hot_bytes -= batch.parts.len() as u64;
+        }
+    }
+}

@@ -1,0 +1,633 @@
+//! The store on a disk that may do whatever the boundary's contract allows.
+
+mod disk;
+mod world;
+
+use proptest::prelude::*;
+
+use self::world::{World, batch};
+use crate::ids::Offset;
+use crate::io::Name;
+use crate::log::{LogConfig, LogStore, LookupOutcome, Notice, ReadError, StoreConfig, TimestampQuery};
+use crate::mark::Mark;
+use crate::mutant::{Mutant, Mutants};
+use crate::work::TimestampTarget;
+
+fn small() -> StoreConfig {
+    StoreConfig {
+        hot_bytes: 4000,
+        cold_bytes: 20_000,
+        cold_files: 2,
+        concurrency: 2,
+        frontier_bytes: 2000,
+        ..StoreConfig::default()
+    }
+}
+
+fn small_log() -> LogConfig {
+    LogConfig {
+        segment_bytes: 2000,
+        index_interval_bytes: 200,
+        ..LogConfig::default()
+    }
+}
+
+fn values(from: usize, count: usize) -> Vec<String> {
+    (from..from + count)
+        .map(|n| format!("value {n} {}", "x".repeat(n * 7 % 60)))
+        .collect()
+}
+
+/// Values whose batches span sectors.
+fn long_values(from: usize, count: usize) -> Vec<String> {
+    (from..from + count)
+        .map(|n| format!("value {n} {}", "x".repeat(n * 37 % 400)))
+        .collect()
+}
+
+/// A world with the log `t` of `count` records, settled.
+fn world_with(seed: u64, count: usize) -> World {
+    let mut world = World::new(seed, small());
+    world.start();
+    let id = world.create("t", small_log());
+    for n in (0..count).step_by(2) {
+        let records = values(n, 2.min(count - n));
+        world.append(id, &batch(&records, 1000 + n as i64, None)).expect("appended");
+        for _ in 0..4 {
+            world.step();
+        }
+    }
+    world.settle();
+    world
+}
+
+#[test]
+fn what_is_appended_is_durable_and_read_back() {
+    for seed in 0..20 {
+        let mut world = world_with(seed, 100);
+        let id = world.find("t");
+        assert_eq!(world.durable(id), 100);
+        assert!(world.marked(Mark::SegmentRolled));
+        assert!(world.marked(Mark::FrontierRotated));
+        assert_eq!(world.values(id), values(0, 100));
+        for from in [0, 1, 17, 63, 99] {
+            let records = world.read(id, from).expect("readable");
+            assert!(records.first <= Offset(from) && records.next > Offset(from));
+        }
+        assert_eq!(
+            world.read(id, 101),
+            Err(ReadError::OutOfRange {
+                start: Offset(0),
+                end: Offset(100)
+            })
+        );
+    }
+}
+
+#[test]
+fn a_clean_stop_is_trusted_and_leaves_kafkas_files() {
+    for seed in 0..20 {
+        let mut world = world_with(seed, 100);
+        world.stop();
+        let tree = world.disk.tree();
+        assert_eq!(tree[".kafka_cleanshutdown"], b"{\"version\":0,\"brokerEpoch\":5}");
+        assert!(!tree.keys().any(|name| name.contains("frontier")), "{:?}", tree.keys());
+        assert!(tree.contains_key("t-0/00000000000000000000.index"));
+        assert!(tree.contains_key("t-0/00000000000000000100.snapshot"));
+        let points = String::from_utf8(tree["recovery-point-offset-checkpoint"].clone());
+        assert!(points.expect("text").contains("\nt 0 100\n"));
+        for name in tree.keys().filter(|name| name.ends_with(".log") && name.starts_with("t-0")) {
+            let base = name.trim_end_matches(".log");
+            assert!(tree.contains_key(&format!("{base}.timeindex")), "{base}");
+        }
+        world.events.clear();
+        world.start();
+        assert!(world.marked(Mark::CleanStart));
+        assert!(!world.marked(Mark::IndexRebuilt));
+        let id = world.find("t");
+        assert_eq!(world.durable(id), 100);
+        assert_eq!(world.values(id), values(0, 100));
+        world.append(id, &batch(&values(100, 3), 5, None)).expect("appended");
+        world.settle();
+        assert_eq!(world.values(id), values(0, 103));
+    }
+}
+
+#[test]
+fn a_killed_process_loses_nothing_that_was_written() {
+    for seed in 0..50 {
+        let mut world = world_with(seed, 60);
+        world.crash(false);
+        world.start();
+        let id = world.find("t");
+        assert_eq!(world.values(id), values(0, 60));
+        assert_eq!(world.durable(id), 60, "seed {seed}");
+    }
+}
+
+/// One life after another, power cuts at any step: what was told to be durable is there, in order, without gaps.
+fn power_cuts(seed: u64, mutants: Mutants) -> Result<(), String> {
+    let mut world = World::new(seed, small());
+    world.mutants = mutants;
+    let mut accepted: Vec<String> = Vec::new();
+    let mut durable = 0;
+    let mut exists = false;
+    for life in 0..6 {
+        world.call(LogStore::start);
+        let mut left = 20 + world.dice.below(600);
+        let mut id = None;
+        while left > 0 {
+            left -= 1;
+            if !world.step() && id.is_some() && left % 3 == 0 {
+                left = left.min(60);
+            }
+            if let Some(Notice::Fatal(message)) =
+                world.told.iter().find(|n| matches!(n, Notice::Fatal(_)))
+            {
+                return Err(message.clone());
+            }
+            for notice in &world.told {
+                if let Notice::Offline(_, message) = notice {
+                    return Err(message.clone());
+                }
+            }
+            let all = world.told.contains(&Notice::AllOpened);
+            let known = world.store.find(world::topic_id("t"), crate::ids::PartitionIndex(0));
+            if all && known.is_none() {
+                if exists {
+                    return Err("the log is gone".to_owned());
+                }
+                accepted.clear();
+                world.begin_create("t", small_log());
+            }
+            let Some(log) = known else { continue };
+            let Some(view) = world.store.view(log).filter(|view| view.online) else {
+                continue;
+            };
+            exists |= world.told.contains(&Notice::Opened(log));
+            if id != Some(log) {
+                id = Some(log);
+                let (end, promised) = (view.end.0 as usize, view.durable.0 as usize);
+                if end < durable {
+                    return Err(format!("life {life}: {durable} were durable, {end} are there"));
+                }
+                if promised > end || end > accepted.len() {
+                    return Err(format!("life {life}: {end} of {} are there", accepted.len()));
+                }
+                accepted.truncate(end);
+            }
+            durable = durable.max(world.store.view(log).map_or(0, |v| v.durable.0 as usize));
+            if world.dice.one_in(3) {
+                let count = 1 + world.dice.below(4);
+                let records = long_values(accepted.len() + life * 1000, count);
+                let done = world.append(log, &batch(&records, 5, None)).map_err(|e| e.to_string())?;
+                if done.base.0 as usize != accepted.len() {
+                    return Err(format!("offset {} for record {}", done.base, accepted.len()));
+                }
+                accepted.extend(records);
+            }
+            durable = durable.max(world.store.view(log).map_or(0, |v| v.durable.0 as usize));
+        }
+        let power = !world.dice.one_in(4);
+        if world.dice.one_in(5) && exists {
+            world.settle();
+            world.stop();
+        } else {
+            world.crash(power);
+        }
+    }
+    world.start();
+    if !exists {
+        return Ok(());
+    }
+    let offline = world.told.iter().find_map(|notice| match notice {
+        Notice::Offline(_, message) | Notice::Fatal(message) => Some(message.clone()),
+        _ => None,
+    });
+    if let Some(message) = offline {
+        return Err(message);
+    }
+    let Some(id) = world.store.find(world::topic_id("t"), crate::ids::PartitionIndex(0)) else {
+        return Err("the log is gone".to_owned());
+    };
+    let end = world.store.view(id).map_or(0, |view| view.end.0 as usize);
+    if end < durable || end > accepted.len() {
+        return Err(format!("{end} are there, {durable} were durable"));
+    }
+    accepted.truncate(end);
+    let there = world.values(id);
+    if there != accepted {
+        return Err("the records are not those that were appended".to_owned());
+    }
+    Ok(())
+}
+
+#[test]
+fn nothing_durable_is_lost_in_power_cuts() {
+    for seed in 0..300 {
+        if let Err(message) = power_cuts(seed, Mutants::NONE) {
+            panic!("seed {seed}: {message}");
+        }
+    }
+}
+
+/// Seeds until a broken rule shows.
+fn seeds_to_find(mutant: Mutant) -> Option<u64> {
+    (0..400).find(|seed| {
+        std::panic::catch_unwind(|| power_cuts(*seed, Mutants::only(mutant)))
+            .map_or(true, |verdict| verdict.is_err())
+    })
+}
+
+#[test]
+fn broken_rules_are_found() {
+    for mutant in [
+        Mutant::AckBeforeSync,
+        Mutant::ForgetDirectorySync,
+        Mutant::SkipTornTailCheck,
+    ] {
+        assert!(seeds_to_find(mutant).is_some(), "{mutant:?}");
+    }
+}
+
+#[test]
+fn rot_below_the_frontier_takes_the_partition_offline_and_names_the_place() {
+    let mut world = world_with(3, 60);
+    world.crash(true);
+    world.disk.rot("t-0/00000000000000000000.log", |bytes| bytes[100] ^= 1);
+    let last = world
+        .disk
+        .tree()
+        .keys()
+        .filter(|name| name.starts_with("t-0/") && name.ends_with(".log"))
+        .next_back()
+        .cloned()
+        .expect("there");
+    world.disk.rot(&last, |bytes| bytes[90] ^= 1);
+    world.start();
+    let id = world.find("t");
+    let view = world.store.view(id).expect("there");
+    let message = view.offline.expect("offline").to_owned();
+    assert!(message.contains(".log is damaged at byte"), "{message}");
+    assert!(message.contains("Restore the directory"), "{message}");
+    assert!(world.marked(Mark::RotDetected));
+    // It stays known and offline over a clean stop: no marker is written.
+    world.stop();
+    assert!(!world.disk.tree().contains_key(".kafka_cleanshutdown"));
+    world.start();
+    let id = world.find("t");
+    assert!(world.store.view(id).expect("there").offline.is_some());
+}
+
+#[test]
+fn rot_in_an_old_segment_is_seen_before_it_is_served() {
+    let mut world = world_with(3, 100);
+    world.stop();
+    world.disk.rot("t-0/00000000000000000000.log", |bytes| bytes[70] ^= 1);
+    world.start();
+    let id = world.find("t");
+    let error = world.read(id, 0).expect_err("damaged");
+    assert!(matches!(&error, ReadError::Damaged(m) if m.contains("a checksum does not hold")), "{error:?}");
+    assert!(world.read(id, 99).is_ok());
+}
+
+#[test]
+fn missing_and_wrong_indexes_are_rebuilt() {
+    let mut world = world_with(3, 100);
+    world.stop();
+    let indexes: Vec<String> = world
+        .disk
+        .tree()
+        .keys()
+        .filter(|name| name.starts_with("t-0/") && name.ends_with("index"))
+        .cloned()
+        .collect();
+    for (n, index) in indexes.iter().enumerate() {
+        match n % 3 {
+            0 => world.disk.remove("t-0", index.trim_start_matches("t-0/")),
+            1 => world.disk.rot(index, |bytes| bytes.push(7)),
+            _ => world.disk.rot(index, |bytes| bytes.iter_mut().for_each(|b| *b = 0xff)),
+        }
+    }
+    world.events.clear();
+    world.start();
+    assert!(world.marked(Mark::IndexRebuilt));
+    let id = world.find("t");
+    assert_eq!(world.values(id), values(0, 100));
+    world.stop();
+    assert!(world.disk.tree().contains_key(&indexes[0]));
+}
+
+#[test]
+fn producers_survive_a_clean_stop_and_a_crash() {
+    for seed in 0..20 {
+        let mut world = World::new(seed, small());
+        world.start();
+        let id = world.create("t", small_log());
+        let sent = |n: i32| batch(&values(n as usize, 2), 2_000_000, Some((9, 1, n)));
+        for n in (0..60).step_by(2) {
+            world.append(id, &sent(n)).expect("appended");
+        }
+        world.settle();
+        for clean in [true, false] {
+            if clean {
+                world.stop();
+            } else {
+                world.crash(true);
+            }
+            world.start();
+            let id = world.find("t");
+            let again = world.append(id, &sent(58)).expect("answered");
+            assert!(again.duplicate);
+            assert_eq!((again.base, again.last), (Offset(58), Offset(59)));
+            assert_eq!(world.append(id, &sent(62)).map_err(|e| e.code()), Err(45));
+            assert_eq!(world.store.view(id).expect("there").end, Offset(60));
+        }
+        world.mutants = Mutants::only(Mutant::ForgetProducerState);
+        world.crash(true);
+        world.start();
+        let id = world.find("t");
+        assert!(!world.append(id, &sent(58)).expect("taken").duplicate);
+    }
+}
+
+#[test]
+fn lookups_by_timestamp_find_the_first_record() {
+    let mut world = world_with(5, 100);
+    for restart in [false, true] {
+        if restart {
+            world.stop();
+            world.start();
+        }
+        let id = world.find("t");
+        let mut ask = |target| {
+            let query = TimestampQuery {
+                target,
+                below: Offset(100),
+            };
+            let asked = world.call(|store, cx| store.lookup_timestamp(cx, id, query));
+            let found = match asked.expect("online") {
+                LookupOutcome::Ready(found) => found,
+                LookupOutcome::Later(wanted) => {
+                    world.settle();
+                    world
+                        .told
+                        .iter()
+                        .find_map(|notice| match notice {
+                            Notice::LookupDone(id, result) if *id == wanted => Some(result.clone()),
+                            _ => None,
+                        })
+                        .expect("answered")
+                        .expect("readable")
+                }
+            };
+            found.map(|found| (found.timestamp, found.offset.0))
+        };
+        for n in 0..50 {
+            let first = (1000 + 2 * n, 2 * n);
+            assert_eq!(ask(TimestampTarget::AtLeast(1000 + 2 * n)), Some(first));
+            assert_eq!(ask(TimestampTarget::AtLeast(999 + 2 * n)), Some(first));
+        }
+        assert_eq!(ask(TimestampTarget::AtLeast(1099)), None);
+        assert_eq!(ask(TimestampTarget::Max), Some((1098, 98)));
+    }
+}
+
+#[test]
+fn records_are_deleted_up_to_an_offset_and_stay_deleted() {
+    let mut world = world_with(5, 100);
+    let id = world.find("t");
+    let refused = world.call(|store, cx| store.delete_records(cx, id, Offset(51)));
+    assert!(refused.is_err(), "above the high watermark");
+    world.store.note_high_watermark(id, Offset(100));
+    world.call(|store, cx| store.delete_records(cx, id, Offset(51))).expect("taken");
+    world.settle();
+    assert!(world.told.contains(&Notice::StartMoved(id, Offset(51))));
+    world.crash(true);
+    world.start();
+    let id = world.find("t");
+    assert_eq!(world.store.view(id).expect("there").start, Offset(51));
+    assert_eq!(world.values(id), values(51, 49));
+    assert!(matches!(world.read(id, 50), Err(ReadError::OutOfRange { .. })));
+    assert!(world.marked(Mark::RetentionDeletedSegment));
+}
+
+#[test]
+fn retention_by_size_and_by_time_removes_old_segments() {
+    let mut config = small_log();
+    config.retention_bytes = 5000;
+    let mut world = world_with(5, 200);
+    let id = world.find("t");
+    world.store.note_high_watermark(id, Offset(200));
+    world.store.configure(id, config.clone());
+    world.sleep(300_001);
+    let view = world.store.view(id).expect("there");
+    assert!(view.size_bytes < 5000 + 2000 && view.size_bytes >= 5000, "{}", view.size_bytes);
+    let start = view.start;
+    assert!(start > Offset(0));
+    world.sleep(60_001);
+    assert!(!world.disk.tree().keys().any(|name| name.ends_with(".deleted")));
+    // After a restart the greatest timestamps are read from the indexes.
+    world.stop();
+    world.start();
+    let id = world.find("t");
+    assert_eq!(world.store.view(id).expect("there").start, start);
+    world.store.note_high_watermark(id, Offset(200));
+    config.retention_ms = 1000;
+    config.retention_bytes = -1;
+    world.store.configure(id, config);
+    world.sleep(300_001);
+    let view = world.store.view(id).expect("there");
+    assert_eq!((view.start, view.end, view.size_bytes), (Offset(200), Offset(200), 0));
+}
+
+#[test]
+fn a_deleted_topic_goes_and_its_name_can_be_used_again() {
+    let mut world = world_with(5, 100);
+    let id = world.find("t");
+    world.sleep(60_001); // its recovery point is checkpointed
+    world.call(|store, cx| store.delete(cx, id));
+    let again = world.begin_create_as("t", "another id", small_log());
+    world.settle();
+    assert!(world.told.contains(&Notice::Deleted(id)));
+    assert!(world.told.contains(&Notice::Opened(again)));
+    world.append(again, &batch(&values(0, 2), 5, None)).expect("appended");
+    world.settle();
+    world.crash(true);
+    world.start();
+    let id = world.find("another id");
+    assert_eq!(world.values(id), values(0, 2));
+    assert!(!world.disk.tree().keys().any(|name| name.contains("-delete")));
+}
+
+#[test]
+fn a_full_disk_refuses_appends_and_reads_go_on() {
+    for seed in 0..30 {
+        let mut world = world_with(seed, 40);
+        let id = world.find("t");
+        world.disk.room = Some(1500);
+        let mut taken = 40;
+        for n in (40..200).step_by(2) {
+            match world.append(id, &batch(&values(n, 2), 5, None)) {
+                Ok(_) => taken += 2,
+                Err(error) => {
+                    assert!(error.to_string().contains("is full"), "{error}");
+                    break;
+                }
+            }
+            world.step();
+        }
+        world.settle();
+        let lost = world.told.iter().find_map(|notice| match notice {
+            Notice::AppendsLost(of, from, _) if *of == id => Some(from.0),
+            _ => None,
+        });
+        let end = world.store.view(id).expect("there").end.0;
+        assert!(lost.is_some() && end >= 40 && end < taken, "seed {seed}: {lost:?} {end}");
+        assert_eq!(world.values(id), values(0, end as usize));
+        world.disk.room = None;
+        world.append(id, &batch(&values(end as usize, 2), 5, None)).expect("room again");
+        world.settle();
+        assert_eq!(world.durable(id), end + 2);
+        world.crash(true);
+        world.start();
+        let id = world.find("t");
+        assert_eq!(world.values(id), values(0, end as usize + 2));
+    }
+}
+
+#[test]
+fn a_failed_sync_fences_the_directory() {
+    let mut world = world_with(5, 10);
+    let id = world.find("t");
+    world.disk.fail_sync = true;
+    world.append(id, &batch(&values(10, 2), 5, None)).expect("accepted");
+    world.settle();
+    assert_eq!(world.durable(id), 10);
+    assert!(world.told.iter().any(|n| matches!(n, Notice::DirectoryFailed(0, _))));
+    assert_eq!(world.append(id, &batch(&values(12, 2), 5, None)).map_err(|e| e.code()), Err(56));
+    assert!(matches!(world.read(id, 0), Err(ReadError::Offline(_))));
+}
+
+#[test]
+fn a_loosely_flushed_log_does_not_wait_for_syncs() {
+    let mut world = World::new(5, small());
+    world.start();
+    let config = LogConfig {
+        flush_messages: Some(10),
+        ..small_log()
+    };
+    let id = world.create("t", config);
+    world.append(id, &batch(&values(0, 2), 5, None)).expect("appended");
+    world.settle(); // the epoch is written down
+    let before = world.disk.syncs;
+    world.append(id, &batch(&values(2, 2), 5, None)).expect("appended");
+    world.settle();
+    assert_eq!(world.durable(id), 4);
+    assert_eq!(world.disk.syncs, before);
+    world.append(id, &batch(&values(4, 6), 5, None)).expect("appended");
+    world.settle();
+    assert!(world.disk.syncs > before);
+}
+
+#[test]
+fn foreign_and_unformatted_directories_are_refused() {
+    for (content, what) in [
+        (None, "not formatted"),
+        (Some(&b"version=1\nnode.id=2\ncluster.id=c\n"[..]), "belongs to node 2"),
+        (Some(&b"version=1\nnode.id=1\n"[..]), "names no cluster.id"),
+        (Some(&b"garbage"[..]), "cannot be used"),
+    ] {
+        let mut world = World::new(1, small());
+        world.disk.remove("", "meta.properties");
+        if let Some(content) = content {
+            world.disk.put("meta.properties", content);
+        }
+        world.start();
+        let fatal = world.told.iter().find_map(|notice| match notice {
+            Notice::Fatal(message) => Some(message.clone()),
+            _ => None,
+        });
+        assert!(fatal.expect("refused").contains(what), "{what}");
+    }
+}
+
+#[test]
+fn leftovers_of_interrupted_operations_are_tidied() {
+    let mut world = world_with(5, 40);
+    world.crash(true);
+    for leftover in [
+        "t-0/00000000000000000900.log.deleted",
+        "t-0/00000000000000000000.log.cleaned",
+        "t-0/leader-epoch-checkpoint.tmp",
+        "t-0/00000000000000000900.index",
+        "gone-0.0123456789abcdef-delete/00000000000000000000.log",
+        "half-0/00000000000000000000.log",
+    ] {
+        world.disk.put(leftover, b"");
+    }
+    world.disk.put("t-0/quorum-state", b"kept");
+    world.start();
+    let id = world.find("t");
+    assert_eq!(world.values(id), values(0, 40));
+    let tree = world.disk.tree();
+    for gone in [".deleted", ".cleaned", ".tmp", "00900.index", "-delete", "half-0"] {
+        assert!(!tree.keys().any(|name| name.contains(gone)), "{gone}");
+    }
+    assert_eq!(tree["t-0/quorum-state"], b"kept");
+}
+
+#[test]
+fn files_of_other_rooms_are_replaced_whole() {
+    let mut world = World::new(5, small());
+    world.start();
+    let id = world.find_metadata();
+    let name = Name::new("quorum-state").expect("a name");
+    let read = world.call(|store, cx| store.read_file(cx, id, name.clone()));
+    world.settle();
+    assert!(world.told.contains(&Notice::FileRead(read, Ok(None))));
+    let write = world.call(|store, cx| store.replace_file(cx, id, name.clone(), "state".into()));
+    world.settle();
+    assert!(world.told.contains(&Notice::FileReplaced(write, Ok(()))));
+    world.crash(true);
+    world.start();
+    let id = world.find_metadata();
+    let read = world.call(|store, cx| store.read_file(cx, id, name));
+    world.settle();
+    assert!(world.told.contains(&Notice::FileRead(read, Ok(Some("state".into())))));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+
+    /// A vector of values beside the log, over appends, restarts and kills.
+    #[test]
+    fn the_log_is_a_vector(seed in any::<u64>(), moves in prop::collection::vec((0..10_u8, 1..6_usize), 1..60)) {
+        let mut world = World::new(seed, small());
+        world.start();
+        world.create("t", small_log());
+        let mut model: Vec<String> = Vec::new();
+        for (what, count) in moves {
+            let id = world.find("t");
+            match what {
+                0 => { world.stop(); world.start(); }
+                1 => { world.settle(); world.crash(true); world.start(); }
+                2 => prop_assert_eq!(&world.values(id), &model),
+                _ => {
+                    let records = values(model.len(), count);
+                    let done = world.append(id, &batch(&records, 5, None)).expect("appended");
+                    prop_assert_eq!(done.base.0 as usize, model.len());
+                    model.extend(records);
+                    for _ in 0..count { world.step(); }
+                    if what == 3 { world.settle(); }
+                }
+            }
+            if what < 2 {
+                let id = world.find("t");
+                prop_assert_eq!(&world.values(id), &model);
+            } else if what == 9 {
+                world.settle();
+            }
+        }
+    }
+}
