@@ -317,6 +317,23 @@ impl LogStore {
         read
     }
 
+    /// Reads a small file of a log directory itself: [`Notice::FileRead`].
+    pub fn read_root_file(&mut self, cx: &mut Cx<'_>, dir: usize, name: Name) -> ReadId {
+        let read = ReadId(self.fresh_id());
+        match self.dirs.get(dir).filter(|d| d.failed.is_none()) {
+            Some(directory) => {
+                let root = directory.root;
+                self.begin_file(cx, dir, root, name, FileThen::Asked(read));
+            }
+            None => {
+                let message = "the log directory is offline".to_owned();
+                self.notices
+                    .push_back(Notice::FileRead(read, Err(message)));
+            }
+        }
+        read
+    }
+
     /// Replaces a small file of a log's directory, as durably as can be: [`Notice::FileReplaced`].
     pub fn replace_file(
         &mut self,
