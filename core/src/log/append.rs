@@ -11,13 +11,13 @@ use crate::rng::Purpose;
 use crate::wire::Parts;
 use crate::wire::batch::{BatchHeader, PREFIX_LEN, prefix};
 
+use super::checkpoint;
 use super::frontier;
 use super::notice::{Append, AppendError, Appended, Notice, has_producer};
 use super::partition_log::{HotBatch, InFlight, Log, State, Unsynced, Write};
 use super::plan::{Then, may, must};
 use super::segment::{QueuedWrite, Segment, file_name, name};
 use super::store::{LogStore, Wait};
-use super::checkpoint;
 
 /// A slice this small is copied out of its frame, which it would otherwise keep in memory.
 const COPY_BELOW: usize = 2048;
@@ -52,7 +52,8 @@ impl LogStore {
                 Ok(None) => {}
                 Ok(Some(known)) => {
                     cx.out.mark(Mark::DuplicateBatch);
-                    let (base, last, timestamp) = (known.base(), known.last_offset, known.timestamp);
+                    let (base, last, timestamp) =
+                        (known.base(), known.last_offset, known.timestamp);
                     let loose = batch.log_append_time;
                     return Ok(Appended {
                         base,
@@ -293,7 +294,11 @@ impl LogStore {
             .in_flight
             .iter()
             .all(|batch| batch.write != Write::UnderWay);
-        let Some(first) = log.in_flight.front().filter(|_| settled && log.full.is_some()) else {
+        let Some(first) = log
+            .in_flight
+            .front()
+            .filter(|_| settled && log.full.is_some())
+        else {
             return;
         };
         let (end, segment_base, position) = (first.base, first.segment, first.position);
@@ -352,7 +357,8 @@ impl LogStore {
         for lsn in lsns {
             self.dirs[dir].outstanding.remove(&lsn);
         }
-        self.notices.push_back(Notice::AppendsLost(id, end, message));
+        self.notices
+            .push_back(Notice::AppendsLost(id, end, message));
         self.begin_plan(cx, dir, stages, Then::RolledBack(id));
     }
 
@@ -395,7 +401,12 @@ impl LogStore {
     pub(super) fn seal(&mut self, cx: &mut Cx<'_>, id: LogId, base: Offset) {
         let Some(log) = self.log_mut(id) else { return };
         let (dir, handle, end) = (log.dir, log.handle, log.end);
-        let is_last_rolled = log.segments.iter().rev().nth(1).is_some_and(|s| s.base == base);
+        let is_last_rolled = log
+            .segments
+            .iter()
+            .rev()
+            .nth(1)
+            .is_some_and(|s| s.base == base);
         let snapshot = (is_last_rolled && log.segments.last().is_some_and(|s| s.base == end))
             .then(|| Bytes::from(log.producers.encode()));
         let Some(segment) = log.segment_mut(base) else {
@@ -404,7 +415,10 @@ impl LogStore {
         let Some(index) = &segment.index else { return };
         let mut files = vec![
             (segment.name(".index"), Bytes::from(index.encode_offsets())),
-            (segment.name(".timeindex"), Bytes::from(index.encode_times())),
+            (
+                segment.name(".timeindex"),
+                Bytes::from(index.encode_times()),
+            ),
         ];
         if let Some(snapshot) = snapshot {
             log.snapshots.insert(end);
@@ -529,4 +543,3 @@ impl LogStore {
         self.go_on_shutdown(cx);
     }
 }
-

@@ -208,11 +208,9 @@ impl LogStore {
         let wanted = !log.config.is_loose() || waiting || self.shutdown.is_some();
         if ready > log.synced && wanted {
             directory.touched.insert(id);
-        } else if let (true, Some(ms), None) = (
-            ready > log.synced,
-            log.config.flush_ms,
-            log.flush_at,
-        ) {
+        } else if let (true, Some(ms), None) =
+            (ready > log.synced, log.config.flush_ms, log.flush_at)
+        {
             let after = u64::try_from(ms).unwrap_or(0);
             log.flush_at = Some(cx.now.mono + std::time::Duration::from_millis(after));
             self.set_timer(cx, after, Timer::Flush(id));
@@ -501,7 +499,12 @@ impl LogStore {
             Build::default()
         });
         let from = build.after.map_or(LogId(0), |after| LogId(after.0 + 1));
-        let piece: Vec<LogId> = directory.logs.range(from..).take(PIECE_OF_LOGS).copied().collect();
+        let piece: Vec<LogId> = directory
+            .logs
+            .range(from..)
+            .take(PIECE_OF_LOGS)
+            .copied()
+            .collect();
         let more = piece.len() == PIECE_OF_LOGS;
         build.after = piece.last().copied().or(build.after);
         for id in piece {
@@ -626,4 +629,3 @@ fn directory_offset(
 ) -> Option<Offset> {
     directory.checkpoints.get(&kind)?.on_disk.get(key).copied()
 }
-

@@ -170,11 +170,7 @@ impl LogStore {
     }
 
     /// Changes what is known of a log's opening.
-    fn with_opening<T>(
-        &mut self,
-        id: LogId,
-        change: impl FnOnce(&mut Opening) -> T,
-    ) -> Option<T> {
+    fn with_opening<T>(&mut self, id: LogId, change: impl FnOnce(&mut Opening) -> T) -> Option<T> {
         match &mut self.log_mut(id)?.state {
             State::Opening(opening) => Some(change(opening)),
             _ => None,
@@ -274,9 +270,8 @@ impl LogStore {
             let is_snapshot_of_metadata = text.contains(".checkpoint");
             if let Some(plain) = text.strip_suffix(".swap") {
                 // KAFKA-6264: a swap file at or above a cleaned one belongs to an operation that did not complete.
-                let incomplete = cleaned_from.is_some_and(|from| {
-                    leading_offset(text).is_none_or(|offset| offset >= from)
-                });
+                let incomplete = cleaned_from
+                    .is_some_and(|from| leading_offset(text).is_none_or(|offset| offset >= from));
                 match Name::new(plain).filter(|_| !incomplete) {
                     Some(plain) => {
                         if let (Some(offset), true) =
@@ -436,7 +431,11 @@ impl LogStore {
                 self.forget_log(id);
                 if let Some(from) = Name::new(old) {
                     let to = renamed.clone();
-                    let op = DiskOp::Rename { dir: root, from, to };
+                    let op = DiskOp::Rename {
+                        dir: root,
+                        from,
+                        to,
+                    };
                     self.issue(cx, Wait::Ignore, op);
                     self.remove_directory(cx, dir, renamed);
                 }
@@ -479,7 +478,9 @@ impl LogStore {
             Offset(i64::MAX)
         } else {
             let at = log.segment_at(opening.recovery_point).unwrap_or(0);
-            log.segments.get(at).map_or(Offset(0), |segment| segment.base)
+            log.segments
+                .get(at)
+                .map_or(Offset(0), |segment| segment.base)
         };
         let latest = log.snapshots.range(..=limit).next_back().copied();
         match latest {
@@ -555,7 +556,9 @@ impl LogStore {
         let producers_from = log.segment_at(opening.producers_from).unwrap_or(0);
         for at in 0..=last {
             let segment = &mut log.segments[at];
-            let swapped = opening.swapped_from.is_some_and(|from| segment.base >= from);
+            let swapped = opening
+                .swapped_from
+                .is_some_and(|from| segment.base >= from);
             let rebuild = at >= recover_from || !segment.sealed || swapped;
             if !segment.sealed && opening.clean {
                 cx.out.mark(Mark::IndexRebuilt);
@@ -609,9 +612,8 @@ impl LogStore {
         };
         match decoded {
             Some(index) => {
-                let (first, position) = index
-                    .last_position(active.base)
-                    .unwrap_or((active.base, 0));
+                let (first, position) =
+                    index.last_position(active.base).unwrap_or((active.base, 0));
                 task.indexed = u64::from(position);
                 task.from = if producers_from >= first {
                     u64::from(position)
@@ -688,7 +690,9 @@ impl LogStore {
         let Some((log, mut opening)) = self.opening(id) else {
             return;
         };
-        let Some(scan) = &mut opening.scan else { return };
+        let Some(scan) = &mut opening.scan else {
+            return;
+        };
         scan.len = len;
         let base = scan.task.base;
         log.state = State::Opening(Box::new(opening));

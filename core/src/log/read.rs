@@ -127,7 +127,13 @@ impl Picker {
     }
 
     /// Takes a batch unless it does not fit; false: no further one.
-    fn take(&mut self, base: Offset, last: Offset, len: usize, bytes: impl FnOnce() -> Parts) -> bool {
+    fn take(
+        &mut self,
+        base: Offset,
+        last: Offset,
+        len: usize,
+        bytes: impl FnOnce() -> Parts,
+    ) -> bool {
         let first = self.records.parts.is_empty();
         let fits = self.records.parts.len() + len <= self.read.max_bytes as usize
             || (first && self.read.at_least_one);
@@ -168,7 +174,9 @@ impl LogStore {
         if let Some(records) = read_hot(log, read).or_else(|| self.cold.read(id, read)) {
             return Ok(ReadOutcome::Ready(records));
         }
-        let segment = log.segment_at(read.from).map_or(log.start, |at| log.segments[at].base);
+        let segment = log
+            .segment_at(read.from)
+            .map_or(log.start, |at| log.segments[at].base);
         Ok(ReadOutcome::Later(self.begin_cold(
             cx,
             id,
@@ -215,13 +223,7 @@ impl LogStore {
         self.begin_cold(cx, id, Want::Index, segment);
     }
 
-    fn begin_cold(
-        &mut self,
-        cx: &mut Cx<'_>,
-        id: LogId,
-        want: Want,
-        segment: Offset,
-    ) -> ReadId {
+    fn begin_cold(&mut self, cx: &mut Cx<'_>, id: LogId, want: Want, segment: Offset) -> ReadId {
         let read = ReadId(self.fresh_id());
         self.cold.reads.insert(
             read,
@@ -276,7 +278,10 @@ impl LogStore {
         use_it: impl FnOnce(&SegmentIndex) -> T,
     ) -> Option<T> {
         let log = self.logs.get(id.0 as usize)?.as_deref()?;
-        let at = log.segments.binary_search_by_key(&segment, |s| s.base).ok()?;
+        let at = log
+            .segments
+            .binary_search_by_key(&segment, |s| s.base)
+            .ok()?;
         match &log.segments[at].index {
             Some(index) => Some(use_it(index)),
             None => self.cold.index(id, segment).map(use_it),
@@ -376,9 +381,10 @@ impl LogStore {
         }
         let seek = match query.target {
             TimestampTarget::AtLeast(timestamp) => {
-                let candidate = log.segments.iter().find(|segment| {
-                    segment.max.is_some_and(|max| max.timestamp >= timestamp)
-                });
+                let candidate = log
+                    .segments
+                    .iter()
+                    .find(|segment| segment.max.is_some_and(|max| max.timestamp >= timestamp));
                 candidate.map(|segment| (segment.base, None))
             }
             TimestampTarget::Max => max_candidate(log, query.below).map(|last| {
@@ -426,11 +432,7 @@ impl LogStore {
             return false;
         };
         let wanted = |b: &&HotBatch| wants(query, batch, log.start, b.max_timestamp, b.last);
-        let found = log
-            .hot
-            .iter()
-            .skip_while(|b| b.last < from)
-            .find(wanted);
+        let found = log.hot.iter().skip_while(|b| b.last < from).find(wanted);
         match found {
             Some(found) => {
                 read.epoch = found.epoch;
@@ -521,7 +523,9 @@ impl LogStore {
         let (log_id, segment, position) = (read.log, read.segment, read.position);
         match (step, result) {
             (ColdStep::Open(file), Ok(_)) => {
-                let found = self.log_mut(log_id).and_then(|log| log.segment_mut(segment));
+                let found = self
+                    .log_mut(log_id)
+                    .and_then(|log| log.segment_mut(segment));
                 match found {
                     Some(found) if found.file.is_none() => {
                         found.file = Some(file);
@@ -580,14 +584,22 @@ impl LogStore {
                 last: batch.header.last_offset(),
             })
             .collect();
-        let consumed = batches.last().map_or(0, |b| u64::from(b.at) + u64::from(b.len));
+        let consumed = batches
+            .last()
+            .map_or(0, |b| u64::from(b.at) + u64::from(b.len));
         let next_position = position + consumed;
         let start = self.log(log_id).map_or(Offset(0), |log| log.start);
         let hit = match want {
             Want::Records(wanted) => batches.iter().any(|batch| batch.last >= wanted.from),
             Want::Time { query, batch } => {
                 let found = good().find(|b| {
-                    wants(query, batch, start, b.header.max_timestamp, b.header.last_offset())
+                    wants(
+                        query,
+                        batch,
+                        start,
+                        b.header.max_timestamp,
+                        b.header.last_offset(),
+                    )
                 });
                 if let (Some(found), Some(read)) = (found, self.cold.reads.get_mut(&id)) {
                     read.epoch = found.header.leader_epoch;
@@ -634,7 +646,9 @@ impl LogStore {
         }
         match scanned.rest {
             _ if bad.is_some() => self.damaged_read(cx, id, "a checksum does not hold"),
-            ScanRest::Damage { .. } => self.damaged_read(cx, id, "there is no batch where one must be"),
+            ScanRest::Damage { .. } => {
+                self.damaged_read(cx, id, "there is no batch where one must be")
+            }
             ScanRest::Short { need, .. } if need > BATCH_MAX => {
                 self.damaged_read(cx, id, "a batch has an impossible length");
             }
@@ -727,7 +741,9 @@ impl LogStore {
             return;
         };
         let (segment, position) = (read.segment, read.position);
-        let Some(log) = self.log(read.log) else { return };
+        let Some(log) = self.log(read.log) else {
+            return;
+        };
         let message = format!(
             "{}/{}/{}: {what} at or after byte {position}. The records there cannot be served: restore the directory from a copy",
             self.dirs[log.dir].path,
@@ -849,7 +865,10 @@ fn max_candidate(log: &Log, below: Offset) -> Option<Offset> {
         let last = Offset(segment.base.0 + i64::from(max.offset));
         (max.timestamp >= 0).then_some((max.timestamp, last))
     });
-    let hot = log.hot.iter().map(|batch| (batch.max_timestamp, batch.last));
+    let hot = log
+        .hot
+        .iter()
+        .map(|batch| (batch.max_timestamp, batch.last));
     let mut best: Option<(i64, Offset)> = None;
     for (timestamp, last) in rolled.chain(hot) {
         let counts = timestamp >= 0 && last < below && last >= log.start;
@@ -869,7 +888,9 @@ impl Cold {
                 && block.batches.last().is_some_and(|b| b.last >= read.from)
         };
         let block = self.blocks.iter().rev().find(holds)?;
-        let at = block.batches.partition_point(|batch| batch.last < read.from);
+        let at = block
+            .batches
+            .partition_point(|batch| batch.last < read.from);
         let mut picker = Picker::new(read);
         let first = block.batches.get(at)?;
         let mut end = first.at as usize;
@@ -877,7 +898,11 @@ impl Cold {
         for batch in &block.batches[at..] {
             if !picker.take(batch.base, batch.last, batch.len as usize, || {
                 // Neighbours are one slice: taken together below.
-                Parts::from(block.data.slice(batch.at as usize..(batch.at + batch.len) as usize))
+                Parts::from(
+                    block
+                        .data
+                        .slice(batch.at as usize..(batch.at + batch.len) as usize),
+                )
             }) {
                 break;
             }
@@ -953,7 +978,8 @@ impl Cold {
 
     fn forget_where(&mut self, goes: impl Fn(LogId, Offset) -> bool) {
         self.blocks.retain(|block| !goes(block.log, block.segment));
-        self.indexes.retain(|cached| !goes(cached.log, cached.segment));
+        self.indexes
+            .retain(|cached| !goes(cached.log, cached.segment));
         self.open.retain(|&(log, segment)| !goes(log, segment));
         let blocks: u64 = self.blocks.iter().map(|b| b.data.len() as u64).sum();
         let indexes: u64 = self.indexes.iter().map(|i| i.index.memory()).sum();

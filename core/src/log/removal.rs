@@ -1,7 +1,5 @@
 //! Creating and deleting logs, and removing directories file by file. Kafka's `LogManager`.
 
-
-
 use crate::event::Level;
 use crate::ids::{DirId, LogId, Offset};
 use crate::io::{Cx, DiskDone, DiskError, DiskOp, Name};
@@ -48,7 +46,16 @@ impl LogStore {
         let meta_file = self.fresh_file();
         let id = self.add_log(|id| {
             let state = State::Creating(1);
-            Log::new(id, new.topic, new.topic_id, new.partition, dir, handle, new.config, state)
+            Log::new(
+                id,
+                new.topic,
+                new.topic_id,
+                new.partition,
+                dir,
+                handle,
+                new.config,
+                state,
+            )
         });
         self.by_topic.insert((new.topic_id, new.partition), id);
         let Some(directory) = self.dirs.get_mut(dir) else {
@@ -190,9 +197,9 @@ impl LogStore {
         };
         let removal_id = self.fresh_id();
         self.removals.insert(removal_id, removal);
-        let delay = self
-            .log(id)
-            .map_or(0, |log| u64::try_from(log.config.file_delete_delay_ms).unwrap_or(0));
+        let delay = self.log(id).map_or(0, |log| {
+            u64::try_from(log.config.file_delete_delay_ms).unwrap_or(0)
+        });
         self.set_timer(cx, delay, Timer::Removal(removal_id));
         let Some(from) = Name::new(old) else { return };
         let rename = must(DiskOp::Rename {
@@ -220,8 +227,7 @@ impl LogStore {
     pub(super) fn forget_log(&mut self, id: LogId) {
         if let Some(log) = self.logs[id.0 as usize].take() {
             self.dirs[log.dir].logs.remove(&id);
-            self.timers
-                .retain(|(_, timer)| *timer != Timer::Flush(id));
+            self.timers.retain(|(_, timer)| *timer != Timer::Flush(id));
         }
     }
 
@@ -333,4 +339,3 @@ pub(super) fn deleted_name(old: &str, bits: [u8; 16]) -> Name {
     let kept = old.len().min(255 - suffix.len());
     name(format!("{}{suffix}", &old[..kept]))
 }
-

@@ -198,10 +198,8 @@ fn judge(log: &Log, now_ms: i64) -> Verdict {
     let is_active = log.segments.len() == 1;
     let end = log.segment_end(0);
     // Data in flight, unsynced or being read stays.
-    let settled = end <= log.high_watermark
-        && end <= log.synced
-        && log.readers.is_empty()
-        && !log.removing;
+    let settled =
+        end <= log.high_watermark && end <= log.synced && log.readers.is_empty() && !log.removing;
     let ready = if is_active {
         first.size > 0 && first.creating.is_none() && first.entry_synced
     } else {

@@ -124,7 +124,11 @@ impl LogStore {
             files.push((file_name(end, ".snapshot"), snapshot));
             log.snapshots.insert(end);
         }
-        let mut close: Vec<_> = log.segments.iter_mut().filter_map(|s| s.file.take()).collect();
+        let mut close: Vec<_> = log
+            .segments
+            .iter_mut()
+            .filter_map(|s| s.file.take())
+            .collect();
         close.dedup();
         let active = log.active();
         active.finish_index(cx.mutants);
@@ -191,7 +195,10 @@ impl LogStore {
             }
             let whole = directory.frontier.is_some()
                 && directory.start.is_none()
-                && directory.checkpoints.values().all(|c| !c.dirty && c.waits.is_empty())
+                && directory
+                    .checkpoints
+                    .values()
+                    .all(|c| !c.dirty && c.waits.is_empty())
                 && directory.logs.iter().all(|id| {
                     let log = logs[id.0 as usize].as_ref();
                     log.is_none_or(|log| matches!(log.state, State::Closed | State::Deleting))
@@ -264,6 +271,9 @@ fn is_quiet(log: &Log) -> bool {
         && log.synced == log.end
         && !log.epochs_writing
         && !log.removing
-        && log.segments.iter().all(|s| s.creating.is_none() && s.entry_synced)
+        && log
+            .segments
+            .iter()
+            .all(|s| s.creating.is_none() && s.entry_synced)
         && log.segments[..rolled].iter().all(|segment| segment.sealed)
 }

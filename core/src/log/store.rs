@@ -184,10 +184,9 @@ impl LogStore {
     /// The end of a leader epoch, or of the greatest one below it; (-1, -1) if unknown. KIP-101.
     #[must_use]
     pub fn epoch_end_offset(&self, id: LogId, epoch: LeaderEpoch) -> (LeaderEpoch, Offset) {
-        self.log(id)
-            .map_or((LeaderEpoch::NONE, Offset(-1)), |log| {
-                log.epochs.end_offset(epoch, log.end)
-            })
+        self.log(id).map_or((LeaderEpoch::NONE, Offset(-1)), |log| {
+            log.epochs.end_offset(epoch, log.end)
+        })
     }
 
     /// The leader epoch of the record at `offset`; -1 if unknown.
@@ -327,8 +326,7 @@ impl LogStore {
             }
             None => {
                 let message = "the log directory is offline".to_owned();
-                self.notices
-                    .push_back(Notice::FileRead(read, Err(message)));
+                self.notices.push_back(Notice::FileRead(read, Err(message)));
             }
         }
         read
@@ -349,9 +347,10 @@ impl LogStore {
                 let stages = self.replacement(cx, dir, handle, &name, content);
                 self.begin_plan(cx, dir, stages, Then::Replaced(read));
             }
-            _ => self
-                .notices
-                .push_back(Notice::FileReplaced(read, Err("the log is offline".to_owned()))),
+            _ => self.notices.push_back(Notice::FileReplaced(
+                read,
+                Err("the log is offline".to_owned()),
+            )),
         }
         read
     }

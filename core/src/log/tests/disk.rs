@@ -17,7 +17,10 @@ pub(super) struct Dice(pub(super) u64);
 impl Dice {
     /// A number below `bound`.
     pub(super) fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         ((self.0 >> 33) as usize) % bound.max(1)
     }
 
@@ -216,7 +219,11 @@ impl Disk {
             DiskOp::SyncDir { dir } => {
                 let inode = self.open_dirs[dir];
                 // Operations on entries take effect in order, so those in the queue count as issued before.
-                let queued = self.queue.iter().filter(|q| changes_dir(&q.op, *dir)).count();
+                let queued = self
+                    .queue
+                    .iter()
+                    .filter(|q| changes_dir(&q.op, *dir))
+                    .count();
                 vec![(inode, self.dirs[&inode].changes.len() + queued)]
             }
             _ => Vec::new(),
@@ -229,7 +236,10 @@ impl Disk {
     }
 
     /// Completes one operation that may complete now.
-    pub(super) fn complete(&mut self, dice: &mut Dice) -> Option<(Token, Result<DiskDone, DiskError>)> {
+    pub(super) fn complete(
+        &mut self,
+        dice: &mut Dice,
+    ) -> Option<(Token, Result<DiskDone, DiskError>)> {
         let ready: Vec<usize> = (0..self.queue.len())
             .filter(|&at| {
                 let dirs = touched(&self.queue[at].op);
@@ -268,7 +278,9 @@ impl Disk {
                 }
             }
             DiskOp::CloseDir { dir } => {
-                self.open_dirs.remove(dir).expect("an open directory is closed");
+                self.open_dirs
+                    .remove(dir)
+                    .expect("an open directory is closed");
                 Ok(DiskDone::Done)
             }
             DiskOp::RemoveDir { parent, name } => {
@@ -330,7 +342,9 @@ impl Disk {
                 }
             }
             DiskOp::Close { file } => {
-                self.open_files.remove(file).expect("an open file is closed");
+                self.open_files
+                    .remove(file)
+                    .expect("an open file is closed");
                 assert!(
                     !self.queue.iter().any(|q| uses(&q.op, *file)),
                     "closed while in use"

@@ -8,7 +8,9 @@ use proptest::prelude::*;
 use self::world::{World, batch};
 use crate::ids::Offset;
 use crate::io::Name;
-use crate::log::{LogConfig, LogStore, LookupOutcome, Notice, ReadError, StoreConfig, TimestampQuery};
+use crate::log::{
+    LogConfig, LogStore, LookupOutcome, Notice, ReadError, StoreConfig, TimestampQuery,
+};
 use crate::mark::Mark;
 use crate::mutant::{Mutant, Mutants};
 use crate::work::TimestampTarget;
@@ -52,7 +54,9 @@ fn world_with(seed: u64, count: usize) -> World {
     let id = world.create("t", small_log());
     for n in (0..count).step_by(2) {
         let records = values(n, 2.min(count - n));
-        world.append(id, &batch(&records, 1000 + n as i64, None)).expect("appended");
+        world
+            .append(id, &batch(&records, 1000 + n as i64, None))
+            .expect("appended");
         for _ in 0..4 {
             world.step();
         }
@@ -90,13 +94,23 @@ fn a_clean_stop_is_trusted_and_leaves_kafkas_files() {
         let mut world = world_with(seed, 100);
         world.stop();
         let tree = world.disk.tree();
-        assert_eq!(tree[".kafka_cleanshutdown"], b"{\"version\":0,\"brokerEpoch\":5}");
-        assert!(!tree.keys().any(|name| name.contains("frontier")), "{:?}", tree.keys());
+        assert_eq!(
+            tree[".kafka_cleanshutdown"],
+            b"{\"version\":0,\"brokerEpoch\":5}"
+        );
+        assert!(
+            !tree.keys().any(|name| name.contains("frontier")),
+            "{:?}",
+            tree.keys()
+        );
         assert!(tree.contains_key("t-0/00000000000000000000.index"));
         assert!(tree.contains_key("t-0/00000000000000000100.snapshot"));
         let points = String::from_utf8(tree["recovery-point-offset-checkpoint"].clone());
         assert!(points.expect("text").contains("\nt 0 100\n"));
-        for name in tree.keys().filter(|name| name.ends_with(".log") && name.starts_with("t-0")) {
+        for name in tree
+            .keys()
+            .filter(|name| name.ends_with(".log") && name.starts_with("t-0"))
+        {
             let base = name.trim_end_matches(".log");
             assert!(tree.contains_key(&format!("{base}.timeindex")), "{base}");
         }
@@ -107,7 +121,9 @@ fn a_clean_stop_is_trusted_and_leaves_kafkas_files() {
         let id = world.find("t");
         assert_eq!(world.durable(id), 100);
         assert_eq!(world.values(id), values(0, 100));
-        world.append(id, &batch(&values(100, 3), 5, None)).expect("appended");
+        world
+            .append(id, &batch(&values(100, 3), 5, None))
+            .expect("appended");
         world.settle();
         assert_eq!(world.values(id), values(0, 103));
     }
@@ -152,7 +168,9 @@ fn power_cuts(seed: u64, mutants: Mutants) -> Result<(), String> {
                 }
             }
             let all = world.told.contains(&Notice::AllOpened);
-            let known = world.store.find(world::topic_id("t"), crate::ids::PartitionIndex(0));
+            let known = world
+                .store
+                .find(world::topic_id("t"), crate::ids::PartitionIndex(0));
             if all && known.is_none() {
                 if exists {
                     return Err("the log is gone".to_owned());
@@ -169,10 +187,15 @@ fn power_cuts(seed: u64, mutants: Mutants) -> Result<(), String> {
                 id = Some(log);
                 let (end, promised) = (view.end.0 as usize, view.durable.0 as usize);
                 if end < durable {
-                    return Err(format!("life {life}: {durable} were durable, {end} are there"));
+                    return Err(format!(
+                        "life {life}: {durable} were durable, {end} are there"
+                    ));
                 }
                 if promised > end || end > accepted.len() {
-                    return Err(format!("life {life}: {end} of {} are there", accepted.len()));
+                    return Err(format!(
+                        "life {life}: {end} of {} are there",
+                        accepted.len()
+                    ));
                 }
                 accepted.truncate(end);
             }
@@ -180,9 +203,15 @@ fn power_cuts(seed: u64, mutants: Mutants) -> Result<(), String> {
             if world.dice.one_in(3) {
                 let count = 1 + world.dice.below(4);
                 let records = long_values(accepted.len() + life * 1000, count);
-                let done = world.append(log, &batch(&records, 5, None)).map_err(|e| e.to_string())?;
+                let done = world
+                    .append(log, &batch(&records, 5, None))
+                    .map_err(|e| e.to_string())?;
                 if done.base.0 as usize != accepted.len() {
-                    return Err(format!("offset {} for record {}", done.base, accepted.len()));
+                    return Err(format!(
+                        "offset {} for record {}",
+                        done.base,
+                        accepted.len()
+                    ));
                 }
                 accepted.extend(records);
             }
@@ -207,7 +236,10 @@ fn power_cuts(seed: u64, mutants: Mutants) -> Result<(), String> {
     if let Some(message) = offline {
         return Err(message);
     }
-    let Some(id) = world.store.find(world::topic_id("t"), crate::ids::PartitionIndex(0)) else {
+    let Some(id) = world
+        .store
+        .find(world::topic_id("t"), crate::ids::PartitionIndex(0))
+    else {
         return Err("the log is gone".to_owned());
     };
     let end = world.store.view(id).map_or(0, |view| view.end.0 as usize);
@@ -254,7 +286,9 @@ fn broken_rules_are_found() {
 fn rot_below_the_frontier_takes_the_partition_offline_and_names_the_place() {
     let mut world = world_with(3, 60);
     world.crash(true);
-    world.disk.rot("t-0/00000000000000000000.log", |bytes| bytes[100] ^= 1);
+    world
+        .disk
+        .rot("t-0/00000000000000000000.log", |bytes| bytes[100] ^= 1);
     let last = world
         .disk
         .tree()
@@ -283,11 +317,16 @@ fn rot_below_the_frontier_takes_the_partition_offline_and_names_the_place() {
 fn rot_in_an_old_segment_is_seen_before_it_is_served() {
     let mut world = world_with(3, 100);
     world.stop();
-    world.disk.rot("t-0/00000000000000000000.log", |bytes| bytes[70] ^= 1);
+    world
+        .disk
+        .rot("t-0/00000000000000000000.log", |bytes| bytes[70] ^= 1);
     world.start();
     let id = world.find("t");
     let error = world.read(id, 0).expect_err("damaged");
-    assert!(matches!(&error, ReadError::Damaged(m) if m.contains("a checksum does not hold")), "{error:?}");
+    assert!(
+        matches!(&error, ReadError::Damaged(m) if m.contains("a checksum does not hold")),
+        "{error:?}"
+    );
     assert!(world.read(id, 99).is_ok());
 }
 
@@ -306,7 +345,9 @@ fn missing_and_wrong_indexes_are_rebuilt() {
         match n % 3 {
             0 => world.disk.remove("t-0", index.trim_start_matches("t-0/")),
             1 => world.disk.rot(index, |bytes| bytes.push(7)),
-            _ => world.disk.rot(index, |bytes| bytes.iter_mut().for_each(|b| *b = 0xff)),
+            _ => world
+                .disk
+                .rot(index, |bytes| bytes.iter_mut().for_each(|b| *b = 0xff)),
         }
     }
     world.events.clear();
@@ -400,7 +441,9 @@ fn records_are_deleted_up_to_an_offset_and_stay_deleted() {
     let refused = world.call(|store, cx| store.delete_records(cx, id, Offset(51)));
     assert!(refused.is_err(), "above the high watermark");
     world.store.note_high_watermark(id, Offset(100));
-    world.call(|store, cx| store.delete_records(cx, id, Offset(51))).expect("taken");
+    world
+        .call(|store, cx| store.delete_records(cx, id, Offset(51)))
+        .expect("taken");
     world.settle();
     assert!(world.told.contains(&Notice::StartMoved(id, Offset(51))));
     world.crash(true);
@@ -408,7 +451,10 @@ fn records_are_deleted_up_to_an_offset_and_stay_deleted() {
     let id = world.find("t");
     assert_eq!(world.store.view(id).expect("there").start, Offset(51));
     assert_eq!(world.values(id), values(51, 49));
-    assert!(matches!(world.read(id, 50), Err(ReadError::OutOfRange { .. })));
+    assert!(matches!(
+        world.read(id, 50),
+        Err(ReadError::OutOfRange { .. })
+    ));
     assert!(world.marked(Mark::RetentionDeletedSegment));
 }
 
@@ -422,11 +468,21 @@ fn retention_by_size_and_by_time_removes_old_segments() {
     world.store.configure(id, config.clone());
     world.sleep(300_001);
     let view = world.store.view(id).expect("there");
-    assert!(view.size_bytes < 5000 + 2000 && view.size_bytes >= 5000, "{}", view.size_bytes);
+    assert!(
+        view.size_bytes < 5000 + 2000 && view.size_bytes >= 5000,
+        "{}",
+        view.size_bytes
+    );
     let start = view.start;
     assert!(start > Offset(0));
     world.sleep(60_001);
-    assert!(!world.disk.tree().keys().any(|name| name.ends_with(".deleted")));
+    assert!(
+        !world
+            .disk
+            .tree()
+            .keys()
+            .any(|name| name.ends_with(".deleted"))
+    );
     // After a restart the greatest timestamps are read from the indexes.
     world.stop();
     world.start();
@@ -438,7 +494,10 @@ fn retention_by_size_and_by_time_removes_old_segments() {
     world.store.configure(id, config);
     world.sleep(300_001);
     let view = world.store.view(id).expect("there");
-    assert_eq!((view.start, view.end, view.size_bytes), (Offset(200), Offset(200), 0));
+    assert_eq!(
+        (view.start, view.end, view.size_bytes),
+        (Offset(200), Offset(200), 0)
+    );
 }
 
 #[test]
@@ -451,13 +510,21 @@ fn a_deleted_topic_goes_and_its_name_can_be_used_again() {
     world.settle();
     assert!(world.told.contains(&Notice::Deleted(id)));
     assert!(world.told.contains(&Notice::Opened(again)));
-    world.append(again, &batch(&values(0, 2), 5, None)).expect("appended");
+    world
+        .append(again, &batch(&values(0, 2), 5, None))
+        .expect("appended");
     world.settle();
     world.crash(true);
     world.start();
     let id = world.find("another id");
     assert_eq!(world.values(id), values(0, 2));
-    assert!(!world.disk.tree().keys().any(|name| name.contains("-delete")));
+    assert!(
+        !world
+            .disk
+            .tree()
+            .keys()
+            .any(|name| name.contains("-delete"))
+    );
 }
 
 #[test]
@@ -483,10 +550,15 @@ fn a_full_disk_refuses_appends_and_reads_go_on() {
             _ => None,
         });
         let end = world.store.view(id).expect("there").end.0;
-        assert!(lost.is_some() && end >= 40 && end < taken, "seed {seed}: {lost:?} {end}");
+        assert!(
+            lost.is_some() && end >= 40 && end < taken,
+            "seed {seed}: {lost:?} {end}"
+        );
         assert_eq!(world.values(id), values(0, end as usize));
         world.disk.room = None;
-        world.append(id, &batch(&values(end as usize, 2), 5, None)).expect("room again");
+        world
+            .append(id, &batch(&values(end as usize, 2), 5, None))
+            .expect("room again");
         world.settle();
         assert_eq!(world.durable(id), end + 2);
         world.crash(true);
@@ -501,11 +573,23 @@ fn a_failed_sync_fences_the_directory() {
     let mut world = world_with(5, 10);
     let id = world.find("t");
     world.disk.fail_sync = true;
-    world.append(id, &batch(&values(10, 2), 5, None)).expect("accepted");
+    world
+        .append(id, &batch(&values(10, 2), 5, None))
+        .expect("accepted");
     world.settle();
     assert_eq!(world.durable(id), 10);
-    assert!(world.told.iter().any(|n| matches!(n, Notice::DirectoryFailed(0, _))));
-    assert_eq!(world.append(id, &batch(&values(12, 2), 5, None)).map_err(|e| e.code()), Err(56));
+    assert!(
+        world
+            .told
+            .iter()
+            .any(|n| matches!(n, Notice::DirectoryFailed(0, _)))
+    );
+    assert_eq!(
+        world
+            .append(id, &batch(&values(12, 2), 5, None))
+            .map_err(|e| e.code()),
+        Err(56)
+    );
     assert!(matches!(world.read(id, 0), Err(ReadError::Offline(_))));
 }
 
@@ -518,14 +602,20 @@ fn a_loosely_flushed_log_does_not_wait_for_syncs() {
         ..small_log()
     };
     let id = world.create("t", config);
-    world.append(id, &batch(&values(0, 2), 5, None)).expect("appended");
+    world
+        .append(id, &batch(&values(0, 2), 5, None))
+        .expect("appended");
     world.settle(); // the epoch is written down
     let before = world.disk.syncs;
-    world.append(id, &batch(&values(2, 2), 5, None)).expect("appended");
+    world
+        .append(id, &batch(&values(2, 2), 5, None))
+        .expect("appended");
     world.settle();
     assert_eq!(world.durable(id), 4);
     assert_eq!(world.disk.syncs, before);
-    world.append(id, &batch(&values(4, 6), 5, None)).expect("appended");
+    world
+        .append(id, &batch(&values(4, 6), 5, None))
+        .expect("appended");
     world.settle();
     assert!(world.disk.syncs > before);
 }
@@ -534,7 +624,10 @@ fn a_loosely_flushed_log_does_not_wait_for_syncs() {
 fn foreign_and_unformatted_directories_are_refused() {
     for (content, what) in [
         (None, "not formatted"),
-        (Some(&b"version=1\nnode.id=2\ncluster.id=c\n"[..]), "belongs to node 2"),
+        (
+            Some(&b"version=1\nnode.id=2\ncluster.id=c\n"[..]),
+            "belongs to node 2",
+        ),
         (Some(&b"version=1\nnode.id=1\n"[..]), "names no cluster.id"),
         (Some(&b"garbage"[..]), "cannot be used"),
     ] {
@@ -571,7 +664,14 @@ fn leftovers_of_interrupted_operations_are_tidied() {
     let id = world.find("t");
     assert_eq!(world.values(id), values(0, 40));
     let tree = world.disk.tree();
-    for gone in [".deleted", ".cleaned", ".tmp", "00900.index", "-delete", "half-0"] {
+    for gone in [
+        ".deleted",
+        ".cleaned",
+        ".tmp",
+        "00900.index",
+        "-delete",
+        "half-0",
+    ] {
         assert!(!tree.keys().any(|name| name.contains(gone)), "{gone}");
     }
     assert_eq!(tree["t-0/quorum-state"], b"kept");
@@ -594,7 +694,11 @@ fn files_of_other_rooms_are_replaced_whole() {
     let id = world.find_metadata();
     let read = world.call(|store, cx| store.read_file(cx, id, name));
     world.settle();
-    assert!(world.told.contains(&Notice::FileRead(read, Ok(Some("state".into())))));
+    assert!(
+        world
+            .told
+            .contains(&Notice::FileRead(read, Ok(Some("state".into()))))
+    );
 }
 
 proptest! {

@@ -146,7 +146,11 @@ impl World {
     pub(super) fn stop(&mut self) {
         self.call(|store, cx| store.shutdown(cx, 5));
         self.settle();
-        assert!(self.told.contains(&Notice::Stopped), "{:?}", self.told.last());
+        assert!(
+            self.told.contains(&Notice::Stopped),
+            "{:?}",
+            self.told.last()
+        );
         self.reborn(false, false);
     }
 
@@ -197,11 +201,7 @@ impl World {
             .expect("the metadata log is there")
     }
 
-    pub(super) fn append(
-        &mut self,
-        id: LogId,
-        batch: &Bytes,
-    ) -> Result<Appended, AppendError> {
+    pub(super) fn append(&mut self, id: LogId, batch: &Bytes) -> Result<Appended, AppendError> {
         let append = Append {
             batch: ValidBatch::trusted(batch).expect("whole"),
             epoch: LeaderEpoch(0),
