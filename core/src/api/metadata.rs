@@ -70,11 +70,12 @@ pub fn handle(request: &MetadataRequest, version: i16, view: View) -> (MetadataR
     } else {
         i32::MIN
     };
-    let ids: BTreeSet<Uuid> = asked
-        .iter()
-        .map(|topic| topic.topic_id)
-        .filter(|id| *id != Uuid::ZERO)
-        .collect();
+    let ids: Vec<Uuid> = once(
+        asked
+            .iter()
+            .map(|topic| topic.topic_id)
+            .filter(|id| *id != Uuid::ZERO),
+    );
     if all {
         topics.extend(
             view.image
@@ -84,29 +85,31 @@ pub fn handle(request: &MetadataRequest, version: i16, view: View) -> (MetadataR
         );
     } else if !ids.is_empty() {
         // With one id in it, a request is by ids: names are passed over, as Kafka does.
-        for id in ids {
-            topics.push(match view.image.topics.by_id(id) {
-                Some(topic) => view.topic(topic, version, operations),
-                None => MetadataResponseTopic {
-                    error_code: ErrorCode::UNKNOWN_TOPIC_ID,
-                    name: None,
-                    topic_id: id,
-                    ..Default::default()
-                },
-            });
-        }
-    } else {
-        let names: BTreeSet<&Str> = asked
+        let (known, unknown): (Vec<Uuid>, Vec<Uuid>) = ids
             .iter()
-            .filter_map(|topic| topic.name.as_ref())
-            .collect();
+            .partition(|id| view.image.topics.by_id(**id).is_some());
+        topics.extend(unknown.into_iter().map(|topic_id| MetadataResponseTopic {
+            error_code: ErrorCode::UNKNOWN_TOPIC_ID,
+            name: None,
+            topic_id,
+            ..Default::default()
+        }));
+        let known = known
+            .into_iter()
+            .filter_map(|id| view.image.topics.by_id(id));
+        topics.extend(known.map(|topic| view.topic(topic, version, operations)));
+    } else {
+        let names: Vec<&Str> = once(asked.iter().filter_map(|topic| topic.name.as_ref()));
+        let (known, unknown): (Vec<&Str>, Vec<&Str>) = names
+            .iter()
+            .partition(|name| view.image.topics.id(name).is_some());
+        let known = known
+            .into_iter()
+            .filter_map(|name| view.image.topics.by_name(name));
+        topics.extend(known.map(|topic| view.topic(topic, version, operations)));
         let may_create =
             request.allow_auto_topic_creation && view.config.flag("auto.create.topics.enable");
-        for name in names {
-            if let Some(topic) = view.image.topics.by_name(name) {
-                topics.push(view.topic(topic, version, operations));
-                continue;
-            }
+        for name in unknown {
             let valid = check_topic_name(name).is_ok();
             if valid && may_create {
                 create.push(name.detached());
@@ -224,6 +227,12 @@ fn internal(
         configs,
         ..topic
     }
+}
+
+/// The items in their order, repeats left out.
+fn once<T: Ord + Copy>(items: impl Iterator<Item = T>) -> Vec<T> {
+    let mut seen = BTreeSet::new();
+    items.filter(|item| seen.insert(*item)).collect()
 }
 
 fn invalid(request: &MetadataRequest) -> MetadataResponse {
@@ -358,5 +367,307 @@ impl View<'_> {
             None | Some(Uuid::ZERO) => false,
             Some(directory) => !online.is_empty() && !online.contains(&directory),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::controller::{Controller, Registration};
+    use crate::ids::Offset;
+    use crate::rng::Rng;
+    use crate::wire::metadata_request::MetadataRequestTopic;
+    use crate::wire::{DescribeClusterRequest, FeatureLevelRecord};
+
+    /// A cluster of one broker with the topics `t` (two partitions) and `__consumer_offsets`.
+    fn controller(config: &Config) -> Controller {
+        use crate::config::{Listener, SecurityProtocol};
+        let mut controller = Controller::new(config);
+        let listener = Listener {
+            name: "PLAINTEXT".to_owned(),
+            host: "broker".to_owned(),
+            port: 9,
+            protocol: SecurityProtocol::Plaintext,
+        };
+        let me = Registration {
+            node_id: NodeId(1),
+            incarnation: Uuid([1; 16]),
+            broker_listeners: vec![listener],
+            controller_listeners: Vec::new(),
+            rack: Some("r".to_owned()),
+            log_dirs: vec![Uuid([2; 16])],
+        };
+        let level = FeatureLevelRecord {
+            name: "metadata.version".into(),
+            feature_level: 30,
+            ..Default::default()
+        };
+        while controller
+            .startup(&me, &[level.clone().into()], Offset(0), true)
+            .expect("nothing is missing")
+            .is_some()
+        {}
+        let topic = |name: &'static str, num_partitions| CreatableTopic {
+            name: name.into(),
+            num_partitions,
+            replication_factor: 1,
+            ..Default::default()
+        };
+        let request = CreateTopicsRequest {
+            topics: vec![topic("t", 2), topic("__consumer_offsets", 1)],
+            ..Default::default()
+        };
+        let created = controller.create_topics(&request, 7, &Rng::new([3; 32]));
+        assert!(
+            created
+                .response
+                .topics
+                .iter()
+                .all(|topic| topic.error_code == ErrorCode::NONE)
+        );
+        controller
+    }
+
+    fn ask(
+        request: &MetadataRequest,
+        version: i16,
+        overrides: &[(&str, &str)],
+        listener: &str,
+    ) -> (MetadataResponse, Vec<Str>) {
+        let config = Config::single(1, &["/a"], overrides).expect("valid");
+        let controller = controller(&config);
+        handle(
+            request,
+            version,
+            View {
+                image: controller.image(),
+                config: &config,
+                cluster_id: "c",
+                listener,
+            },
+        )
+    }
+
+    fn named(names: &[&'static str], allow_auto_topic_creation: bool) -> MetadataRequest {
+        let topics = names.iter().map(|name| MetadataRequestTopic {
+            name: Some((*name).into()),
+            ..Default::default()
+        });
+        MetadataRequest {
+            topics: Some(topics.collect()),
+            allow_auto_topic_creation,
+            ..Default::default()
+        }
+    }
+
+    fn lines(response: &MetadataResponse) -> Vec<String> {
+        let line = |topic: &MetadataResponseTopic| {
+            format!(
+                "{} {:?} {} {}",
+                topic.name.as_deref().unwrap_or("-"),
+                topic.error_code,
+                topic.is_internal,
+                topic.partitions.len()
+            )
+        };
+        response.topics.iter().map(line).collect()
+    }
+
+    #[test]
+    fn topics_are_named_listed_and_created() {
+        let (response, create) = ask(
+            &named(&["new", "t", "b d", "t", "__consumer_offsets"], true),
+            12,
+            &[],
+            "PLAINTEXT",
+        );
+        assert_eq!(
+            lines(&response),
+            [
+                "t NONE false 2",
+                "__consumer_offsets NONE true 1",
+                "new UNKNOWN_TOPIC_OR_PARTITION false 0",
+                "b d INVALID_TOPIC_EXCEPTION false 0"
+            ]
+        );
+        assert_eq!(create, ["new"]);
+        assert!(
+            ask(&named(&["new"], false), 12, &[], "PLAINTEXT")
+                .1
+                .is_empty()
+        );
+        assert!(
+            ask(
+                &named(&["new"], true),
+                12,
+                &[("auto.create.topics.enable", "false")],
+                "PLAINTEXT"
+            )
+            .1
+            .is_empty()
+        );
+        let all = MetadataRequest {
+            topics: None,
+            ..named(&[], true)
+        };
+        assert_eq!(
+            lines(&ask(&all, 12, &[], "PLAINTEXT").0),
+            ["__consumer_offsets NONE true 1", "t NONE false 2"]
+        );
+        assert_eq!(
+            ask(&named(&[], true), 0, &[], "PLAINTEXT").0.topics.len(),
+            2,
+            "none is all in version 0"
+        );
+        assert_eq!(
+            ask(&named(&[], true), 1, &[], "PLAINTEXT").0.topics.len(),
+            0
+        );
+        let broker = &response.brokers[0];
+        assert_eq!(
+            (
+                broker.node_id,
+                broker.host.as_str(),
+                broker.port,
+                broker.rack.as_deref()
+            ),
+            (1, "broker", 9, Some("r"))
+        );
+        assert_eq!(
+            (response.controller_id, response.cluster_id.as_deref()),
+            (1, Some("c"))
+        );
+    }
+
+    #[test]
+    fn topics_are_found_by_id_where_there_are_ids() {
+        let by_id = |topic_id, name: Option<&'static str>| MetadataRequest {
+            topics: Some(vec![MetadataRequestTopic {
+                topic_id,
+                name: name.map(Str::from),
+                ..Default::default()
+            }]),
+            ..Default::default()
+        };
+        let unknown = ask(&by_id(Uuid([9; 16]), None), 12, &[], "PLAINTEXT").0;
+        assert_eq!(lines(&unknown), ["- UNKNOWN_TOPIC_ID false 0"]);
+        let early = ask(&by_id(Uuid([9; 16]), Some("t")), 11, &[], "PLAINTEXT").0;
+        assert_eq!(
+            (early.error_code, lines(&early)),
+            (
+                ErrorCode::INVALID_REQUEST,
+                vec!["t INVALID_REQUEST false 0".to_owned()]
+            )
+        );
+        let nameless = ask(&by_id(Uuid::ZERO, None), 10, &[], "PLAINTEXT").0;
+        assert_eq!(nameless.error_code, ErrorCode::INVALID_REQUEST);
+    }
+
+    #[test]
+    fn a_listener_that_the_leader_lacks_is_told_as_the_version_can() {
+        for (version, code) in [
+            (0, ErrorCode::LEADER_NOT_AVAILABLE),
+            (5, ErrorCode::LEADER_NOT_AVAILABLE),
+            (6, ErrorCode::LISTENER_NOT_FOUND),
+        ] {
+            let (response, _) = ask(&named(&["t"], false), version, &[], "OTHER");
+            let partition = &response.topics[0].partitions[0];
+            assert_eq!(
+                (
+                    partition.error_code,
+                    partition.leader_id,
+                    partition.offline_replicas.as_slice()
+                ),
+                (code, -1, &[1][..])
+            );
+            assert_eq!(partition.replica_nodes.len(), usize::from(version > 0));
+            assert!(response.brokers.is_empty());
+        }
+    }
+
+    #[test]
+    fn operations_are_told_when_asked() {
+        let asked = MetadataRequest {
+            include_topic_authorized_operations: true,
+            include_cluster_authorized_operations: true,
+            ..named(&["t", "none"], false)
+        };
+        for (version, topic, cluster) in [
+            (7, i32::MIN, i32::MIN),
+            (8, 3576, 8096),
+            (10, 3576, 8096),
+            (11, 3576, i32::MIN),
+        ] {
+            let response = ask(&asked, version, &[], "PLAINTEXT").0;
+            assert!(
+                response
+                    .topics
+                    .iter()
+                    .all(|own| own.topic_authorized_operations == topic)
+            );
+            assert_eq!(response.cluster_authorized_operations, cluster);
+        }
+    }
+
+    #[test]
+    fn the_cluster_is_described() {
+        let config = Config::single(1, &["/a"], &[]).expect("valid");
+        let controller = controller(&config);
+        let view = View {
+            image: controller.image(),
+            config: &config,
+            cluster_id: "c",
+            listener: "PLAINTEXT",
+        };
+        let ask = |endpoint_type, version| {
+            super::super::describe_cluster::handle(
+                &DescribeClusterRequest {
+                    endpoint_type,
+                    include_cluster_authorized_operations: true,
+                    ..Default::default()
+                },
+                version,
+                view,
+            )
+        };
+        let plain = ask(1, 2);
+        assert_eq!(
+            (
+                plain.controller_id,
+                plain.brokers.len(),
+                plain.cluster_authorized_operations
+            ),
+            (1, 1, 8096)
+        );
+        assert_eq!(ask(2, 1).error_code, ErrorCode::MISMATCHED_ENDPOINT_TYPE);
+        assert_eq!(ask(9, 1).error_code, ErrorCode::UNSUPPORTED_ENDPOINT_TYPE);
+        assert_eq!(ask(9, 0).error_code, ErrorCode::INVALID_REQUEST);
+    }
+
+    #[test]
+    fn topics_of_the_clusters_own_get_their_shape() {
+        let config =
+            Config::single(1, &["/a"], &[("offsets.topic.num.partitions", "7")]).expect("valid");
+        let request = auto_creation(
+            &config,
+            &[
+                "__consumer_offsets".into(),
+                "__transaction_state".into(),
+                "__share_group_state".into(),
+                "t".into(),
+            ],
+        );
+        let shapes: Vec<_> = request
+            .topics
+            .iter()
+            .map(|topic| {
+                (
+                    topic.num_partitions,
+                    topic.replication_factor,
+                    topic.configs.len(),
+                )
+            })
+            .collect();
+        assert_eq!(shapes, [(7, 3, 3), (50, 3, 5), (50, 3, 5), (-1, -1, 0)]);
     }
 }
