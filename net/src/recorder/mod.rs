@@ -127,8 +127,7 @@ impl Witness for Recorder {
         }
         self.chunk.number(effects.len() as u64);
         for effect in effects {
-            self.redactor.follow(effect);
-            Outline::of(effect, &self.redactor).put(&mut self.chunk);
+            Outline::of(effect, &mut self.redactor).put(&mut self.chunk);
         }
         let old = self
             .since

@@ -11,7 +11,7 @@ use trialog_core::io::{CloseWhy, DiskOp, Effect, Halt, Parts, Token};
 use trialog_core::work::Job;
 
 use super::codec::{Item, Reader, Torn, Writer};
-use super::redact::{Redactor, Walk, slices_of_batches};
+use super::redact::{Redactor, Walk};
 
 /// One effect, outlined.
 #[derive(Clone, PartialEq, Eq)]
@@ -54,15 +54,16 @@ const KINDS: &[(&str, &[&str])] = &[
 ];
 
 impl Outline {
-    /// Of an effect whose files `redactor` knows.
+    /// Of an effect; `redactor` learns from it.
     #[must_use]
-    pub fn of(effect: &Effect, redactor: &Redactor) -> Outline {
+    pub fn of(effect: &Effect, redactor: &mut Redactor) -> Outline {
+        redactor.follow(effect);
         let (kind, numbers) = match effect {
             Effect::Connect { token, host, port } => {
                 (0, vec![number(*token), text(host), u64::from(*port)])
             }
             Effect::Send { conn, parts } => {
-                let bytes = answer(parts, redactor);
+                let bytes = answer(*conn, parts, redactor);
                 (1, vec![conn.0, parts.len() as u64, bytes])
             }
             Effect::Pause { conn } => (2, vec![conn.0]),
@@ -217,21 +218,29 @@ fn one(walk: Walk, slice: &Bytes, redactor: &Redactor) -> u64 {
     digest.finish()
 }
 
-/// An answer. Its records are slices of their own: the core never copies them into an answer's other bytes.
-fn answer(parts: &Parts, redactor: &Redactor) -> u64 {
+/// An answer, without the records in it.
+fn answer(conn: ConnId, parts: &Parts, redactor: &mut Redactor) -> u64 {
+    let blank = match redactor.keeps_all() {
+        true => Vec::new(),
+        false => redactor.answer(conn, parts),
+    };
     let mut digest = Digest::default();
-    let mut rest = parts.slices();
-    while let [first, later @ ..] = rest {
-        match slices_of_batches(rest) {
-            Some(n) if !redactor.keeps_all() => {
-                batches(Walk::of_segment(), &rest[..n], redactor, &mut digest);
-                rest = &rest[n..];
+    let (mut at, mut ranges) = (0, blank.iter().peekable());
+    for slice in parts.slices() {
+        let end = at + slice.len();
+        let mut within = Vec::new();
+        while let Some(range) = ranges.peek() {
+            if range.start >= end {
+                break;
             }
-            _ => {
-                digest.bytes(first);
-                rest = later;
+            within.push(range.start.max(at) - at..range.end.min(end) - at);
+            if range.end > end {
+                break;
             }
+            ranges.next();
         }
+        digest.but(slice, &within);
+        at = end;
     }
     digest.finish()
 }
@@ -385,14 +394,14 @@ mod tests {
         };
         let op = DiskOp::SyncDir { dir: DirId(5) };
         let effect = Effect::Disk { token, op };
-        let outline = Outline::of(&effect, &Redactor::new(false));
+        let outline = Outline::of(&effect, &mut Redactor::new(false));
         assert_eq!(outline.to_string(), "SyncDir token 2/3/4 dir 5");
         let close = Effect::Close {
             conn: ConnId(1),
             why: CloseWhy::Idle,
         };
         for effect in [effect, close] {
-            let outline = Outline::of(&effect, &Redactor::new(false));
+            let outline = Outline::of(&effect, &mut Redactor::new(false));
             let (_, names) = KINDS[outline.kind as usize];
             assert_eq!(names.len(), outline.numbers.len());
         }

@@ -3,14 +3,17 @@
 //! A pure function of what passes the boundary: blanking what is blank changes nothing, so a node that lives again on
 //! blanked inputs asks for effects with the same outline. What the node's own topics hold stays whole: the core reads it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
 
 use bytes::Bytes;
-use trialog_core::ids::{DirId, FileId};
+use trialog_core::ids::{ConnId, DirId, FileId};
 use trialog_core::io::{DiskDone, DiskOp, Effect, Input, Token};
 use trialog_core::wire::batch::{HEADER_LEN, LOG_OVERHEAD, MAGIC, PREFIX_LEN};
-use trialog_core::wire::{ApiKey, Message, ProduceRequest, Reader, RequestHeader};
+use trialog_core::wire::frame::LENGTH_BYTES;
+use trialog_core::wire::{
+    ApiKey, FetchRequest, Message, Parts, ProduceRequest, Reader, RequestHeader, decode_response,
+};
 use trialog_core::work::Facts;
 
 /// Knows which files hold clients' records.
@@ -23,6 +26,8 @@ pub struct Redactor {
     files: BTreeSet<FileId>,
     /// Reads of them in flight.
     reads: BTreeMap<Token, FileId>,
+    /// Requests without an answer yet: correlation id, and the version of a Fetch.
+    requests: BTreeMap<ConnId, VecDeque<(i32, Option<i16>)>>,
 }
 
 impl Redactor {
@@ -34,6 +39,7 @@ impl Redactor {
             dirs: BTreeSet::new(),
             files: BTreeSet::new(),
             reads: BTreeMap::new(),
+            requests: BTreeMap::new(),
         }
     }
 
@@ -41,7 +47,10 @@ impl Redactor {
     pub fn input(&mut self, input: &Input) -> Vec<Range<usize>> {
         let mut blank = Vec::new();
         match input {
-            Input::Frame { frame, .. } if !self.keep_all => blank_produce(frame, &mut blank),
+            Input::Frame { conn, frame } if !self.keep_all => {
+                self.request(*conn, frame, &mut blank)
+            }
+            Input::Closed { conn, .. } => drop(self.requests.remove(conn)),
             Input::Disk { token, result } => {
                 let of_client = self.reads.remove(token).is_some();
                 if let (true, Ok(DiskDone::Read(bytes))) = (of_client && !self.keep_all, result) {
@@ -61,7 +70,6 @@ impl Redactor {
             | Input::ConnectFailed { .. }
             | Input::Frame { .. }
             | Input::Sent { .. }
-            | Input::Closed { .. }
             | Input::Worked { .. }
             | Input::Wakeup
             | Input::Shutdown => {}
@@ -104,6 +112,43 @@ impl Redactor {
         }
     }
 
+    /// Blanks a Produce, and remembers what the answer will be to.
+    fn request(&mut self, conn: ConnId, frame: &Bytes, blank: &mut Vec<Range<usize>>) {
+        let mut reader = Reader::new(frame.clone());
+        let header = match RequestHeader::decode(&mut reader) {
+            Ok(header) if header.is_supported() => header,
+            // The connection ends, or the answer holds no records.
+            _ => return,
+        };
+        let fetch = (header.api == ApiKey::Fetch).then_some(header.version);
+        let requests = self.requests.entry(conn).or_default();
+        requests.push_back((header.correlation_id, fetch));
+        if header.api == ApiKey::Produce {
+            blank_produce(frame, reader, header.version, blank);
+        }
+    }
+
+    /// The ranges to blank of an answer: the records of a Fetch. `answer` is a whole frame with its length.
+    pub fn answer(&mut self, conn: ConnId, answer: &Parts) -> Vec<Range<usize>> {
+        let mut blank = Vec::new();
+        let Some(correlation_id) = correlation_id(answer) else {
+            return blank;
+        };
+        // A request before it that got no answer was a Produce with acks=0.
+        let requests = self.requests.entry(conn).or_default();
+        let mut fetch = None;
+        while let Some((request, version)) = requests.pop_front() {
+            if request == correlation_id {
+                fetch = version;
+                break;
+            }
+        }
+        if let Some(version) = fetch {
+            blank_fetched(&answer.to_bytes(), version, &mut blank);
+        }
+        blank
+    }
+
     /// Must what is written to `file` be blanked?
     #[must_use]
     pub fn holds_records(&self, file: FileId) -> bool {
@@ -133,27 +178,48 @@ fn push(blank: &mut Vec<Range<usize>>, range: Range<usize>) {
     }
 }
 
-/// The records of a Produce request; a frame that is none, or cannot be read, stays as it is.
-fn blank_produce(frame: &Bytes, blank: &mut Vec<Range<usize>>) {
-    let mut reader = Reader::new(frame.clone());
-    let request = match RequestHeader::decode(&mut reader) {
-        Ok(header) if header.api == ApiKey::Produce && header.is_supported() => {
-            ProduceRequest::decode(&mut reader, header.version)
-        }
-        _ => return,
-    };
-    // What cannot be decoded stays whole: where the core gives up depends on every byte of it.
-    let Ok(request) = request else {
+/// The correlation id of an answer, which follows its length.
+fn correlation_id(answer: &Parts) -> Option<i32> {
+    let bytes = answer
+        .slices()
+        .first()?
+        .get(LENGTH_BYTES..LENGTH_BYTES + 4)?;
+    Some(i32::from_be_bytes(bytes.try_into().ok()?))
+}
+
+/// The records of a Produce request. What cannot be decoded stays whole: where the core gives up depends on all of it.
+fn blank_produce(frame: &Bytes, mut body: Reader, version: i16, blank: &mut Vec<Range<usize>>) {
+    let Ok(request) = ProduceRequest::decode(&mut body, version) else {
         return;
     };
     let topics = request.topic_data.iter();
     for partition in topics.flat_map(|topic| &topic.partition_data) {
-        let Some(records) = &partition.records else {
-            continue;
-        };
-        // The slices of a decoded message lie in its frame.
-        let at = records.as_ptr() as usize - frame.as_ptr() as usize;
-        Walk::of_records().piece(records, at, blank);
+        blank_records(frame, partition.records.as_slice(), blank);
+    }
+}
+
+/// The records of a Fetch response.
+fn blank_fetched(frame: &Bytes, version: i16, blank: &mut Vec<Range<usize>>) {
+    let decoded = decode_response::<FetchRequest>(frame.slice(LENGTH_BYTES..), version);
+    let Ok((_, response)) = decoded else {
+        return;
+    };
+    for partition in response
+        .responses
+        .iter()
+        .flat_map(|topic| &topic.partitions)
+    {
+        let records = partition.records.as_ref().map_or(&[][..], Parts::slices);
+        blank_records(frame, records, blank);
+    }
+}
+
+/// Records that are slices of `frame`, as those of a decoded message are.
+fn blank_records(frame: &Bytes, records: &[Bytes], blank: &mut Vec<Range<usize>>) {
+    let mut walk = Walk::of_records();
+    for slice in records {
+        let at = slice.as_ptr() as usize - frame.as_ptr() as usize;
+        walk.piece(slice, at, blank);
     }
 }
 
@@ -254,36 +320,6 @@ fn body_len(header: &[u8]) -> Option<usize> {
     length.checked_sub(HEADER_LEN - LOG_OVERHEAD)
 }
 
-/// How many of the first slices are whole batches together, ending where a slice ends; `None` if they do not begin with
-/// one. It tells records from an answer's other bytes.
-pub(super) fn slices_of_batches(slices: &[Bytes]) -> Option<usize> {
-    let (mut slice, mut at) = (0, 0);
-    loop {
-        let header = peek::<{ PREFIX_LEN + 1 }>(slices.get(slice..)?, at)?;
-        if header[PREFIX_LEN] as i8 != MAGIC {
-            return None;
-        }
-        at += HEADER_LEN + body_len(&header)?;
-        while at >= slices.get(slice)?.len() {
-            at -= slices[slice].len();
-            slice += 1;
-            if at == 0 {
-                return Some(slice);
-            }
-        }
-    }
-}
-
-/// Bytes from `at` on, over the borders of slices.
-fn peek<const N: usize>(slices: &[Bytes], at: usize) -> Option<[u8; N]> {
-    let mut bytes = slices.iter().flat_map(|slice| slice.iter()).skip(at);
-    let mut found = [0; N];
-    for byte in &mut found {
-        *byte = *bytes.next()?;
-    }
-    Some(found)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -338,25 +374,6 @@ mod tests {
             zeroed[range.clone()].fill(0);
         }
         assert_eq!(blanked(&mut Walk::of_records(), &zeroed, 1000), first);
-    }
-
-    #[test]
-    fn records_in_an_answer_are_told_from_the_rest() {
-        let slice = |bytes: Vec<u8>| Bytes::from(bytes);
-        let (head, tail) = (
-            slice(batch(50)[..16].to_vec()),
-            slice(batch(50)[16..].to_vec()),
-        );
-        let two = slice([batch(5), batch(6)].concat());
-        let other = slice(vec![0; 30]);
-        assert_eq!(slices_of_batches(&[two.clone(), other.clone()]), Some(1));
-        assert_eq!(
-            slices_of_batches(&[head.clone(), tail, other.clone()]),
-            Some(2)
-        );
-        assert_eq!(slices_of_batches(&[other, two.clone()]), None);
-        assert_eq!(slices_of_batches(&[head]), None);
-        assert_eq!(slices_of_batches(&[]), None);
     }
 
     #[test]

@@ -187,8 +187,7 @@ impl<M: Machine> Life<M> {
         let effects = std::mem::take(&mut self.out.effects);
         let mut outlines = Vec::with_capacity(effects.len());
         for effect in &effects {
-            self.redactor.follow(effect);
-            outlines.push(Outline::of(effect, &self.redactor));
+            outlines.push(Outline::of(effect, &mut self.redactor));
         }
         if outlines != recorded {
             return Err(ReplayError::Differs(Box::new(Difference {

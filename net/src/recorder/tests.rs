@@ -13,9 +13,10 @@ use trialog_core::io::{
 use trialog_core::time::{Instant, Now, WallMs};
 use trialog_core::wire::batch::{self, BatchHeader, BatchOptions, RecordToWrite};
 use trialog_core::wire::{
-    Message, ProduceRequest, Reader, RequestHeader,
+    ApiKey, FetchRequest, FetchResponse, Message, ProduceRequest, Reader, RequestHeader,
+    fetch_response,
     produce_request::{PartitionProduceData, TopicProduceData},
-    request_frame,
+    request_frame, response_frame,
 };
 use trialog_core::work::{
     self, EndMarker, Facts, Job, RecordsFault, RecordsFaultKind, ScanRest, Scanned, ScannedBatch,
@@ -29,13 +30,16 @@ use crate::driver::{Machine, Witness};
 
 const SECRET: &[u8] = b"the content of a record that nobody else may read";
 
-/// Stores each produced batch in a segment and sends back the batch as the file has it.
+const CONN: ConnId = ConnId(1);
+
+/// Stores each produced batch in a segment, and answers a Fetch with the last one.
 struct Store {
     at: u64,
     /// A rule that it breaks after so many batches, to be found out.
     breaks_after: Option<u64>,
     batches: u64,
-    validated: BTreeMap<Token, ConnId>,
+    last: Parts,
+    validated: BTreeMap<Token, i32>,
 }
 
 fn token(slot: u32) -> Token {
@@ -56,6 +60,7 @@ impl Store {
             at: 0,
             breaks_after,
             batches: 0,
+            last: Parts::new(),
             validated: BTreeMap::new(),
         }
     }
@@ -63,10 +68,29 @@ impl Store {
     fn frame(&mut self, conn: ConnId, frame: &Bytes, out: &mut Effects) {
         let mut reader = Reader::new(frame.clone());
         let header = RequestHeader::decode(&mut reader).expect("a request");
+        if header.api == ApiKey::Fetch {
+            let partition = fetch_response::PartitionData {
+                records: Some(self.last.clone()),
+                ..Default::default()
+            };
+            let topic = fetch_response::FetchableTopicResponse {
+                topic: "orders".into(),
+                partitions: vec![partition],
+                ..Default::default()
+            };
+            let body = FetchResponse {
+                responses: vec![topic],
+                ..FetchResponse::default()
+            };
+            let id = header.correlation_id;
+            let parts = response_frame(ApiKey::Fetch, header.version, id, &body).expect("it fits");
+            out.push(Effect::Send { conn, parts });
+            return;
+        }
         let request = ProduceRequest::decode(&mut reader, header.version).expect("a Produce");
         let records = request.topic_data[0].partition_data[0].records.clone();
         let token = token(100 + u32::try_from(header.correlation_id).expect("small"));
-        self.validated.insert(token, conn);
+        self.validated.insert(token, header.correlation_id);
         let job = Job::Validate {
             records: records.expect("records"),
             rules: ValidateRules::default(),
@@ -74,13 +98,11 @@ impl Store {
         out.push(Effect::Work { token, job });
     }
 
-    fn append(&mut self, conn: ConnId, batch: &ValidBatch, out: &mut Effects) {
+    fn append(&mut self, correlation_id: i32, batch: &ValidBatch, out: &mut Effects) {
         let prefix = batch::prefix(Offset(self.at as i64), batch.header.length, LeaderEpoch(3));
         let mut data = Parts::from(Bytes::copy_from_slice(&prefix));
         data.push(batch.body.clone());
-        let mut parts = Parts::from(vec![0, 0, 0, 9, 1, 2, 3]);
-        parts.append(data.clone());
-        parts.push(Bytes::from_static(b"the end"));
+        self.last = data.clone();
         let op = DiskOp::Write {
             file: FileId(1),
             at: self.at,
@@ -92,7 +114,11 @@ impl Store {
             self.at += 1;
         }
         out.disk(token(3), op);
-        out.push(Effect::Send { conn, parts });
+        let mut answer = vec![0, 0, 0, 7];
+        answer.extend(correlation_id.to_be_bytes());
+        answer.extend([1, 2, 3]);
+        let parts = Parts::from(answer);
+        out.push(Effect::Send { conn: CONN, parts });
     }
 }
 
@@ -123,8 +149,8 @@ impl Machine for Store {
             Input::Frame { conn, frame } => self.frame(conn, &frame, out),
             Input::Worked { token, facts } => match facts {
                 Facts::Validated(Ok(batch)) => {
-                    let conn = self.validated.remove(&token).expect("it waits");
-                    self.append(conn, &batch, out);
+                    let id = self.validated.remove(&token).expect("it waits");
+                    self.append(id, &batch, out);
                 }
                 Facts::Scanned(_) => {}
                 other => panic!("{other:?}"),
@@ -155,8 +181,10 @@ impl Machine for Store {
 }
 
 fn produced(correlation_id: i32) -> Bytes {
+    // Now small enough to be copied into an answer, now a slice of its own.
+    let copies = if correlation_id % 4 == 0 { 1 } else { 40 };
     let records = [RecordToWrite {
-        value: Some(Bytes::from_static(SECRET)),
+        value: Some(SECRET.repeat(copies).into()),
         ..RecordToWrite::default()
     }];
     let body = ProduceRequest {
@@ -172,6 +200,11 @@ fn produced(correlation_id: i32) -> Bytes {
         ..ProduceRequest::default()
     };
     let frame = request_frame(9, correlation_id, None, &body).expect("it fits");
+    frame.to_bytes().slice(4..)
+}
+
+fn fetched(correlation_id: i32) -> Bytes {
+    let frame = request_frame(12, correlation_id, None, &FetchRequest::default()).expect("it fits");
     frame.to_bytes().slice(4..)
 }
 
@@ -206,12 +239,13 @@ fn recorded(payloads: bool, batches: i32) -> (tempfile::TempDir, PathBuf, Vec<u8
     let mut recorder = Recorder::create(dir.path(), &origin(payloads)).expect("it starts");
     let mut machine = Store::new(None);
     let mut out = Effects::default();
-    let conn = ConnId(1);
+    let conn = CONN;
     let mut inputs = vec![Input::Start];
     let mut segment = Vec::new();
     for n in 0..batches {
-        let frame = produced(n);
-        inputs.push(Input::Frame { conn, frame });
+        for frame in [produced(2 * n), fetched(2 * n + 1)] {
+            inputs.push(Input::Frame { conn, frame });
+        }
     }
     inputs.push(Input::Shutdown);
     inputs.reverse();
@@ -270,8 +304,8 @@ fn a_recording_without_payloads_replays_to_the_same_effects() {
     assert!(!contains(&bytes, &SECRET[..12]), "records are blanked out");
     assert!(contains(&bytes, b"orders"), "everything else is not");
     let replayed = again(&bytes, None).expect("it replays");
-    // Start, its two entries, five inputs a batch (frame, facts, written, read, facts), the end.
-    assert_eq!(replayed.steps, 1 + 2 + 50 * 5 + 1);
+    // Start, its two entries, six inputs a batch (frame, facts, written, read, facts, fetch), the end.
+    assert_eq!(replayed.steps, 1 + 2 + 50 * 6 + 1);
     assert!(!replayed.torn);
     assert_eq!(replayed.bytes, bytes.len() as u64);
     assert_eq!(again(&bytes, None).expect("again").hash, replayed.hash);
@@ -293,7 +327,7 @@ fn the_first_difference_is_shown_with_both_effects() {
     let Difference { step, .. } = *difference;
     assert_eq!(
         step,
-        3 + 3 * 5 + 1,
+        3 + 3 * 6 + 1,
         "the fourth batch goes to the wrong place"
     );
     let shown = difference.to_string();
@@ -316,7 +350,7 @@ fn the_first_difference_is_shown_with_both_effects() {
 
 #[test]
 fn what_a_killed_process_leaves_replays_up_to_its_last_whole_chunk() {
-    let (_dir, _path, bytes) = recorded(false, 200);
+    let (_dir, _path, bytes) = recorded(false, 100);
     let whole = again(&bytes, None).expect("it replays");
     let mut seen = std::collections::BTreeSet::new();
     for cut in (0..bytes.len())
