@@ -1,10 +1,32 @@
 //! Whole stories through wire bytes: a client's frames in, a broker's frames out, over a disk in memory.
 
 mod disk;
+mod durability;
 mod stories;
 mod world;
 
-use crate::config::Config;
-use crate::ids::DirId;
+use bytes::Bytes;
 
-fn format(_disk: &mut disk::Disk, _root: DirId, _config: &Config) {}
+use crate::config::Config;
+use crate::format::Format;
+use crate::ids::{DirId, Uuid};
+
+/// Formats the log directory as `trialog format` does.
+fn format(disk: &mut disk::Disk, root: DirId, config: &Config) {
+    let format = Format {
+        config,
+        cluster_id: "AAAAAAAAQACAAAAAAAAAAQ",
+        directory_ids: &[Uuid([9; 16])],
+        features: &[],
+        standalone: false,
+        now_ms: 1_700_000_000_000,
+    };
+    for file in format.files().expect("a good configuration").remove(0) {
+        let dir = file.dir.map(|dir| format!("{dir}/")).unwrap_or_default();
+        disk.put(
+            root,
+            &format!("{dir}{}", file.name),
+            Bytes::clone(&file.content),
+        );
+    }
+}

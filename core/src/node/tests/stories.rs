@@ -24,7 +24,7 @@ use crate::wire::{
     OffsetForLeaderEpochRequest, ProduceRequest, ProduceResponse,
 };
 
-fn create_topic(world: &mut World, conn: ConnId, name: &str, partitions: i32) -> Uuid {
+pub fn create_topic(world: &mut World, conn: ConnId, name: &str, partitions: i32) -> Uuid {
     let request = CreateTopicsRequest {
         topics: vec![CreatableTopic {
             name: name.to_owned().into(),
@@ -45,7 +45,7 @@ fn create_topic(world: &mut World, conn: ConnId, name: &str, partitions: i32) ->
     response.topics[0].topic_id
 }
 
-fn produce(acks: i16, topic: Uuid, partition: i32, values: &[&'static str]) -> ProduceRequest {
+pub fn produce(acks: i16, topic: Uuid, partition: i32, values: &[&'static str]) -> ProduceRequest {
     ProduceRequest {
         acks,
         timeout_ms: 1000,
@@ -62,12 +62,12 @@ fn produce(acks: i16, topic: Uuid, partition: i32, values: &[&'static str]) -> P
     }
 }
 
-fn produced(response: &ProduceResponse) -> &PartitionProduceResponse {
+pub fn produced(response: &ProduceResponse) -> &PartitionProduceResponse {
     &response.responses[0].partition_responses[0]
 }
 
 /// A fetch of partition 0 without a session.
-fn fetch(topic: Uuid, offset: i64) -> FetchRequest {
+pub fn fetch(topic: Uuid, offset: i64) -> FetchRequest {
     FetchRequest {
         max_wait_ms: 500,
         min_bytes: 1,
@@ -85,11 +85,11 @@ fn fetch(topic: Uuid, offset: i64) -> FetchRequest {
     }
 }
 
-fn fetched(response: &FetchResponse) -> &PartitionData {
+pub fn fetched(response: &FetchResponse) -> &PartitionData {
     &response.responses[0].partitions[0]
 }
 
-fn bytes(partition: &PartitionData) -> usize {
+pub fn bytes(partition: &PartitionData) -> usize {
     partition
         .records
         .as_ref()

@@ -31,6 +31,10 @@ pub struct World {
     pub halted: Option<Halt>,
     /// Effects on the disk and work that have not happened yet.
     pub waiting: VecDeque<Effect>,
+    /// The disk takes its time over syncs: they wait until this is false.
+    pub hold_syncs: bool,
+    config: Config,
+    lives: u8,
     disk: Disk,
     conns: u64,
     clients: BTreeMap<ConnId, Client>,
@@ -60,7 +64,7 @@ impl World {
         let config = Config::single(1, &["/data"], properties).unwrap();
         super::format(&mut disk, ROOT, &config);
         let mut world = World {
-            node: World::node(&config),
+            node: World::node(&config, 1),
             now: Now {
                 mono: Instant(1),
                 wall: WallMs(1_700_000_000_000),
@@ -69,24 +73,44 @@ impl World {
             events: Vec::new(),
             halted: None,
             waiting: VecDeque::new(),
+            hold_syncs: false,
+            config,
+            lives: 1,
             disk,
             conns: 0,
             clients: BTreeMap::new(),
             correlation: 0,
             steps: 0,
         };
-        world.step(Input::Start);
-        world.settle();
-        assert!(
-            world.node.is_ready(),
-            "not ready: {:?} {:?}",
-            world.halted,
-            world.events
-        );
+        world.start();
         world
     }
 
-    fn node(config: &Config) -> Node {
+    fn start(&mut self) {
+        self.step(Input::Start);
+        self.settle();
+        assert!(
+            self.node.is_ready(),
+            "not ready: {:?} {:?}",
+            self.halted,
+            self.events
+        );
+    }
+
+    /// The process dies, if it has not ended, and another one starts on the same disk.
+    pub fn restart(&mut self) {
+        self.disk.crash(&[ROOT]);
+        self.waiting.clear();
+        self.clients.clear();
+        self.marks.clear();
+        self.halted = None;
+        self.hold_syncs = false;
+        self.lives += 1;
+        self.node = World::node(&self.config, self.lives);
+        self.start();
+    }
+
+    fn node(config: &Config, life: u8) -> Node {
         let listener = |name: &str, port| ListenerBoot {
             name: name.to_owned(),
             host: "127.0.0.1".to_owned(),
@@ -100,7 +124,7 @@ impl World {
             }],
             listeners: vec![listener("PLAINTEXT", 9092), listener("CONTROLLER", 9093)],
         };
-        Node::new(config.clone(), [7; 32], boot)
+        Node::new(config.clone(), [life; 32], boot)
     }
 
     /// One step; its disk operations and work wait.
@@ -160,39 +184,15 @@ impl World {
         }
     }
 
-    /// Lets everything happen that needs no time.
+    /// Lets everything happen that needs no time, syncs only if they are not held.
     pub fn settle(&mut self) {
-        self.settle_where(|_| true);
-    }
-
-    /// Lets work happen, and nothing on the disk but reads.
-    pub fn settle_without_disk(&mut self) {
-        self.settle_where(|effect| matches!(effect, Effect::Work { .. }));
-    }
-
-    /// Lets everything happen but syncs.
-    pub fn settle_without_sync(&mut self) {
-        self.settle_where(|effect| {
-            !matches!(
-                effect,
-                Effect::Disk {
-                    op: DiskOp::Sync { .. },
-                    ..
-                }
-            )
-        });
-    }
-
-    fn settle_where(&mut self, lets: impl Fn(&Effect) -> bool) {
         for _ in 0..100_000 {
-            if self
-                .node
-                .next_wakeup()
-                .is_some_and(|(due, _)| due <= self.now.mono)
-            {
+            let wakeup = self.node.next_wakeup();
+            let (held, waiting) = (self.hold_syncs, self.waiting.iter());
+            let next = waiting.map(is_sync).position(|sync| !(sync && held));
+            if wakeup.is_some_and(|(due, _)| due <= self.now.mono) {
                 self.step(Input::Wakeup);
-            } else if let Some(at) = self.waiting.iter().position(&lets) {
-                let effect = self.waiting.remove(at).unwrap();
+            } else if let Some(effect) = next.and_then(|at| self.waiting.remove(at)) {
                 self.happen(effect);
             } else {
                 return;
@@ -305,6 +305,14 @@ impl World {
     pub fn marked(&self, mark: Mark) -> bool {
         self.marks.contains(&mark)
     }
+}
+
+fn is_sync(effect: &Effect) -> bool {
+    let op = match effect {
+        Effect::Disk { op, .. } => op,
+        _ => return false,
+    };
+    matches!(op, DiskOp::Sync { .. })
 }
 
 /// A batch with these values, as a producer sends it.

@@ -1,0 +1,199 @@
+//! What an answer promises: that it comes no sooner than the disk has it, and that it is there after a crash.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::stories::{bytes, create_topic, fetch, fetched, produce, produced};
+use super::world::{World, batch};
+use crate::ids::{ProducerId, Uuid};
+use crate::io::{Halt, Input};
+use crate::mark::Mark;
+use crate::wire::batch::{BatchOptions, RecordToWrite, encode_batch};
+use crate::wire::{ErrorCode, FetchRequest, ProduceRequest};
+
+/// A batch of an idempotent producer.
+fn sequenced(topic: Uuid, sequence: i32, value: &'static str) -> ProduceRequest {
+    let options = BatchOptions {
+        producer_id: ProducerId(7),
+        producer_epoch: 0,
+        base_sequence: sequence,
+        ..Default::default()
+    };
+    let record = RecordToWrite {
+        timestamp: 1_700_000_000_000,
+        value: Some(Bytes::from_static(value.as_bytes())),
+        ..Default::default()
+    };
+    let mut request = produce(-1, topic, 0, &[]);
+    let records = encode_batch(options, &[record]);
+    request.topic_data[0].partition_data[0].records = Some(records);
+    request
+}
+
+#[test]
+fn acks_all_waits_for_the_sync_and_acks_one_for_the_write() {
+    let mut world = World::ready();
+    let (one, all, consumer) = (world.connect(), world.connect(), world.connect());
+    let topic = create_topic(&mut world, one, "t", 1);
+    world.hold_syncs = true;
+    let first = world.send(one, 13, &produce(1, topic, 0, &["a"]));
+    let second = world.send(all, 13, &produce(-1, topic, 0, &["b"]));
+    let poll = world.send(consumer, 17, &fetch(topic, 0));
+    world.settle();
+    let response = world.answer::<ProduceRequest>(one, first);
+    assert_eq!(produced(&response).error_code, ErrorCode::NONE);
+    assert!(!world.has_answer(all), "nothing is synced");
+    assert!(
+        !world.has_answer(consumer),
+        "nobody reads what a power cut can take back"
+    );
+    world.hold_syncs = false;
+    world.settle();
+    let response = world.answer::<ProduceRequest>(all, second);
+    assert_eq!(produced(&response).base_offset, 1);
+    let response = world.answer::<FetchRequest>(consumer, poll);
+    assert_eq!(
+        fetched(&response).high_watermark,
+        1,
+        "the first sync covers the first append"
+    );
+}
+
+#[test]
+fn a_produce_that_the_disk_keeps_waiting_times_out() {
+    let mut world = World::ready();
+    let conn = world.connect();
+    let topic = create_topic(&mut world, conn, "t", 1);
+    world.hold_syncs = true;
+    let id = world.send(conn, 13, &produce(-1, topic, 0, &["a"]));
+    world.settle();
+    world.pass(Duration::from_millis(999));
+    assert!(!world.has_answer(conn));
+    world.pass(Duration::from_millis(1));
+    let response = world.answer::<ProduceRequest>(conn, id);
+    assert_eq!(produced(&response).error_code, ErrorCode::REQUEST_TIMED_OUT);
+    world.hold_syncs = false;
+    let response = world.ask(conn, 17, &fetch(topic, 0));
+    assert_eq!(
+        fetched(&response).high_watermark,
+        1,
+        "it was appended all the same"
+    );
+}
+
+#[test]
+fn a_duplicate_is_answered_as_the_first_time_and_no_sooner() {
+    let mut world = World::ready();
+    let (first, again) = (world.connect(), world.connect());
+    let topic = create_topic(&mut world, first, "t", 1);
+    world.ask(first, 13, &produce(-1, topic, 0, &["a"]));
+    world.hold_syncs = true;
+    let one = world.send(first, 13, &sequenced(topic, 0, "b"));
+    world.settle();
+    let two = world.send(again, 13, &sequenced(topic, 0, "b"));
+    world.settle();
+    assert!(world.marked(Mark::DuplicateBatch));
+    assert!(!world.has_answer(first) && !world.has_answer(again));
+    world.hold_syncs = false;
+    world.settle();
+    let response = world.answer::<ProduceRequest>(first, one);
+    assert_eq!(produced(&response).base_offset, 1);
+    let response = world.answer::<ProduceRequest>(again, two);
+    assert_eq!(
+        (
+            produced(&response).error_code,
+            produced(&response).base_offset
+        ),
+        (ErrorCode::NONE, 1)
+    );
+    let response = world.ask(first, 13, &sequenced(topic, 5, "c"));
+    assert_eq!(
+        produced(&response).error_code,
+        ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER
+    );
+}
+
+#[test]
+fn what_was_acknowledged_is_there_in_the_next_life() {
+    let mut world = World::ready();
+    let conn = world.connect();
+    let topic = create_topic(&mut world, conn, "t", 2);
+    world.ask(conn, 13, &produce(-1, topic, 0, &["a", "b"]));
+    world.ask(conn, 13, &sequenced(topic, 0, "c"));
+    for life in 0..2 {
+        world.restart();
+        let conn = world.connect();
+        let response = world.ask(conn, 17, &fetch(topic, 0));
+        let partition = fetched(&response);
+        assert_eq!(
+            (partition.error_code, partition.high_watermark),
+            (ErrorCode::NONE, 3)
+        );
+        assert!(bytes(partition) > batch(&["a", "b"]).len());
+        let response = world.ask(conn, 13, &sequenced(topic, 0, "c"));
+        assert_eq!(
+            produced(&response).base_offset,
+            2,
+            "life {life} knows the producer"
+        );
+        assert!(world.marked(Mark::DuplicateBatch));
+    }
+    assert!(world.marked(Mark::UncleanStart));
+}
+
+#[test]
+fn a_graceful_stop_answers_what_it_has_and_leaves_a_clean_disk() {
+    let mut world = World::ready();
+    let conn = world.connect();
+    let topic = create_topic(&mut world, conn, "t", 1);
+    world.hold_syncs = true;
+    let id = world.send(conn, 13, &produce(-1, topic, 0, &["a"]));
+    world.settle();
+    world.step(Input::Shutdown);
+    world.hold_syncs = false;
+    world.settle();
+    assert_eq!(world.halted, Some(Halt::Clean));
+    let response = world.answer::<ProduceRequest>(conn, id);
+    assert_eq!(produced(&response).error_code, ErrorCode::NONE);
+    world.restart();
+    assert!(world.marked(Mark::CleanStart));
+    let conn = world.connect();
+    let response = world.ask(conn, 17, &fetch(topic, 0));
+    assert_eq!(fetched(&response).high_watermark, 1);
+}
+
+#[test]
+fn appends_that_wait_for_the_same_disk_share_a_sync() {
+    let mut world = World::ready();
+    let conn = world.connect();
+    let topic = create_topic(&mut world, conn, "t", 4);
+    world.hold_syncs = true;
+    world.marks.clear();
+    let ids: Vec<i32> = (0..4)
+        .map(|p| world.send(conn, 13, &produce(-1, topic, p, &["a"])))
+        .collect();
+    world.settle();
+    world.hold_syncs = false;
+    world.settle();
+    for id in ids {
+        let response = world.answer::<ProduceRequest>(conn, id);
+        assert_eq!(produced(&response).error_code, ErrorCode::NONE);
+    }
+    assert!(world.marked(Mark::GroupCommit));
+}
+
+#[test]
+fn two_runs_of_the_same_story_are_the_same() {
+    let story = || {
+        let mut world = World::ready();
+        let conn = world.connect();
+        let topic = create_topic(&mut world, conn, "t", 2);
+        world.ask(conn, 13, &produce(-1, topic, 0, &["a", "b"]));
+        world.restart();
+        let conn = world.connect();
+        world.ask(conn, 13, &produce(1, topic, 1, &["c"]));
+        (world.node.digest(), world.marks)
+    };
+    assert_eq!(story(), story());
+}
