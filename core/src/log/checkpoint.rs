@@ -34,9 +34,12 @@ pub(super) fn encode_offsets(offsets: &Offsets) -> Vec<u8> {
     text.into_bytes()
 }
 
-/// The lines after version and count; `None` if the file is damaged.
+/// The lines after version and count; `None` if the file is damaged. Kafka creates these files empty.
 fn lines(file: &[u8]) -> Option<Vec<&str>> {
     let text = std::str::from_utf8(file).ok()?;
+    if text.is_empty() {
+        return Some(Vec::new());
+    }
     let mut lines = text.lines();
     if lines.next()?.trim() != "0" {
         return None;
@@ -185,8 +188,8 @@ mod tests {
         assert_eq!(file, b"0\n2\nt 0 5\nu-1 12 0\n");
         assert_eq!(decode_offsets(&file), Some(offsets));
         assert_eq!(decode_offsets(b"0\n0\n"), Some(Offsets::new()));
+        assert_eq!(decode_offsets(b""), Some(Offsets::new()));
         for bad in [
-            "",
             "1\n0\n",
             "0\n2\nt 0 5\n",
             "0\n1\nt 0\n",

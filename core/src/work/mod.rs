@@ -8,6 +8,9 @@ mod records;
 mod scan;
 mod validate;
 
+#[cfg(test)]
+mod tests;
+
 use bytes::Bytes;
 
 use crate::ids::Offset;
