@@ -29,7 +29,10 @@ fn record(timestamp: i64, key: Option<&'static str>, value: &str) -> RecordToWri
         timestamp,
         key: key.map(|key| Bytes::from_static(key.as_bytes())),
         value: Some(Bytes::copy_from_slice(value.as_bytes())),
-        headers: vec![("h".to_owned(), None), ("i".to_owned(), Some(Bytes::from_static(b"v")))],
+        headers: vec![
+            ("h".to_owned(), None),
+            ("i".to_owned(), Some(Bytes::from_static(b"v"))),
+        ],
     }
 }
 
@@ -80,7 +83,11 @@ fn a_good_batch_is_kept_as_it_came() {
     let batch = good(7);
     let valid = validate(&batch, rules()).expect("valid");
     assert_eq!(valid.body, batch.slice(PREFIX_LEN..));
-    assert_eq!(valid.body.as_ptr(), batch[PREFIX_LEN..].as_ptr(), "not copied");
+    assert_eq!(
+        valid.body.as_ptr(),
+        batch[PREFIX_LEN..].as_ptr(),
+        "not copied"
+    );
     assert_eq!((valid.header.count, valid.log_append_time), (7, -1));
     for codec in [
         Compression::Gzip,
@@ -100,7 +107,11 @@ fn each_fault_has_its_error_code() {
     let cases: Vec<(&str, i16, Bytes)> = vec![
         ("no whole batch", 87, Bytes::new()),
         ("no whole batch", 87, batch.slice(..batch.len() - 1)),
-        ("exactly one batch", 87, Bytes::from([batch.clone(), batch.clone()].concat())),
+        (
+            "exactly one batch",
+            87,
+            Bytes::from([batch.clone(), batch.clone()].concat()),
+        ),
         ("below the least", 2, {
             let mut bytes = batch.to_vec();
             bytes[8..12].copy_from_slice(&10_i32.to_be_bytes());
@@ -121,13 +132,33 @@ fn each_fault_has_its_error_code() {
             bytes[70] ^= 1;
             Bytes::from(bytes)
         }),
-        ("compression type 7", 76, with_header(&batch, |h| h.attributes |= 7)),
+        (
+            "compression type 7",
+            76,
+            with_header(&batch, |h| h.attributes |= 7),
+        ),
         ("invalid count: 0", 87, with_header(&batch, |h| h.count = 0)),
         ("contradict", 87, with_header(&batch, |h| h.count = 4)),
-        ("last offset delta: -1", 87, with_header(&batch, |h| h.last_offset_delta = -1)),
-        ("control records", 87, with_header(&batch, |h| h.attributes |= 0x20)),
-        ("LogAppendTime", 32, with_header(&batch, |h| h.attributes |= 0x08)),
-        ("invalid sequence number", 87, with_header(&batch, |h| h.producer_id = ProducerId(4))),
+        (
+            "last offset delta: -1",
+            87,
+            with_header(&batch, |h| h.last_offset_delta = -1),
+        ),
+        (
+            "control records",
+            87,
+            with_header(&batch, |h| h.attributes |= 0x20),
+        ),
+        (
+            "LogAppendTime",
+            32,
+            with_header(&batch, |h| h.attributes |= 0x08),
+        ),
+        (
+            "invalid sequence number",
+            87,
+            with_header(&batch, |h| h.producer_id = ProducerId(4)),
+        ),
         ("are malformed", 87, {
             with_header(&batch.slice(..batch.len() - 2), |_| {})
         }),
@@ -137,11 +168,18 @@ fn each_fault_has_its_error_code() {
                 h.last_offset_delta = 1;
             })
         }),
-        ("cannot be decompressed", 87, with_header(&batch, |h| h.attributes |= 4)),
+        (
+            "cannot be decompressed",
+            87,
+            with_header(&batch, |h| h.attributes |= 4),
+        ),
     ];
     for (what, code, bytes) in cases {
         let (found, message) = fault(&bytes, rules());
-        assert!(found == code && message.contains(what), "{what}: {found} {message}");
+        assert!(
+            found == code && message.contains(what),
+            "{what}: {found} {message}"
+        );
     }
     let small = ValidateRules {
         max_message_bytes: 50,
@@ -185,7 +223,10 @@ fn timestamps_and_keys_follow_the_topic() {
         ..rules()
     };
     let fault = validate(&at(NOW), compacted).expect_err("refused");
-    assert_eq!((fault.kind, fault.records.len()), (RecordsFaultKind::InvalidRecord, 1));
+    assert_eq!(
+        (fault.kind, fault.records.len()),
+        (RecordsFaultKind::InvalidRecord, 1)
+    );
 }
 
 #[test]
@@ -292,14 +333,19 @@ fn at_offset(batch: &Bytes, offset: i64) -> Bytes {
 fn a_scan_stops_at_the_first_damage_and_says_where() {
     let one = good(3);
     let len = one.len();
-    let block: Vec<u8> = (0..4).flat_map(|n| at_offset(&one, n * 3).to_vec()).collect();
+    let block: Vec<u8> = (0..4)
+        .flat_map(|n| at_offset(&one, n * 3).to_vec())
+        .collect();
     let whole = scan(Bytes::from(block.clone()));
     assert_eq!((whole.batches.len(), whole.rest), (4, ScanRest::Nothing));
     assert!(whole.batches.iter().all(|batch| batch.crc_holds));
     let cut = scan(Bytes::from(block[..len * 3 + 70].to_vec()));
     let at = u32::try_from(len * 3).expect("small");
     let need = len as u64;
-    assert_eq!((cut.batches.len(), cut.rest), (3, ScanRest::Short { at, need }));
+    assert_eq!(
+        (cut.batches.len(), cut.rest),
+        (3, ScanRest::Short { at, need })
+    );
     let mut bad = block.clone();
     bad[len + 80] ^= 4;
     let bad = scan(Bytes::from(bad));
