@@ -349,17 +349,20 @@ impl LogStore {
             return;
         }
         let directory = &mut self.dirs[dir];
-        let Some(round) = directory.round.take() else {
+        let Some(round) = &mut directory.round else {
             return;
         };
+        let logs = std::mem::take(&mut round.logs);
         directory.durable = directory.durable.max(round.covers);
         directory.last_round = round.place;
-        if round.logs.len() > 1 {
+        if logs.len() > 1 {
             cx.out.mark(Mark::GroupCommit);
         }
-        for (id, end) in round.logs {
+        // The round is over when all its logs know: the next one would else name files that a later log of this one closes.
+        for (id, end) in logs {
             self.log_synced(cx, id, end);
         }
+        self.dirs[dir].round = None;
         let rotate = self.dirs[dir]
             .frontier
             .is_some_and(|file| file.at > self.config.frontier_bytes);

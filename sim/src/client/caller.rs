@@ -325,6 +325,7 @@ impl Caller {
             }
             Call::Init => {
                 let body = InitProducerIdRequest {
+                    transactional_id: None,
                     transaction_timeout_ms: i32::MAX,
                     ..Default::default()
                 };

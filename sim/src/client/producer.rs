@@ -302,10 +302,14 @@ impl Producer {
             return;
         }
         if self.stopped {
+            // What was made before may be given up: each partition is written until it was proven that it can be.
             self.next_batch = u64::MAX;
             for tp in self.lanes.keys().copied().collect::<Vec<_>>() {
                 if self.lanes[&tp].unproven {
-                    self.make_batch(cx, tp);
+                    self.next_batch = cx.now + SECOND;
+                    if self.lanes[&tp].queue.is_empty() {
+                        self.make_batch(cx, tp);
+                    }
                 }
             }
             return;
@@ -370,6 +374,7 @@ impl Producer {
             self.asking = self.session.request(cx, &body, Tag::Metadata);
         } else if self.settings.idempotent && self.id.is_none() && self.ask_init_at <= cx.now {
             let body = InitProducerIdRequest {
+                transactional_id: None,
                 transaction_timeout_ms: i32::MAX,
                 ..Default::default()
             };
