@@ -1,0 +1,343 @@
+//! What a request costs in the state machine alone: produce and fetch through `Node::step`, over a disk that forgets what is
+//! written. `cargo bench -p trialog-core --bench node`. Prints microseconds of CPU a request and what that is per gigabyte.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::disallowed_macros,
+    reason = "a benchmark is a driver: it reads the clock and prints"
+)]
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use trialog_core::config::Config;
+use trialog_core::format::Format;
+use trialog_core::ids::{ConnId, DirId, FileId, ListenerId, Uuid};
+use trialog_core::io::{
+    Boot, DiskDone, DiskError, DiskOp, Effect, Effects, Entry, Input, ListenerBoot, LogDirBoot,
+    Name,
+};
+use trialog_core::node::Node;
+use trialog_core::time::{Instant as Mono, Now, WallMs};
+use trialog_core::wire::batch::{BatchOptions, RecordToWrite, encode_batch};
+use trialog_core::wire::create_topics_request::CreatableTopic;
+use trialog_core::wire::fetch_request::{FetchPartition, FetchTopic};
+use trialog_core::wire::produce_request::{PartitionProduceData, TopicProduceData};
+use trialog_core::wire::{
+    CreateTopicsRequest, FetchRequest, ProduceRequest, Request, decode_response, request_frame,
+};
+use trialog_core::work;
+
+/// A disk that keeps small files and the lengths of large ones.
+#[derive(Default)]
+struct Disk {
+    dirs: BTreeMap<DirId, String>,
+    files: BTreeMap<FileId, String>,
+    entries: BTreeMap<String, Option<Vec<u8>>>,
+}
+
+impl Disk {
+    fn path(&self, dir: DirId, name: &Name) -> String {
+        format!("{}/{name}", self.dirs[&dir])
+    }
+
+    fn run(&mut self, op: DiskOp) -> Result<DiskDone, DiskError> {
+        match op {
+            DiskOp::MakeDir { parent, name, dir } => {
+                let path = self.path(parent, &name);
+                self.entries.insert(path.clone(), None);
+                self.dirs.insert(dir, path);
+            }
+            DiskOp::OpenDir { parent, name, dir } => {
+                let path = self.path(parent, &name);
+                if !self.entries.contains_key(&path) {
+                    return Err(DiskError::NotFound);
+                }
+                self.dirs.insert(dir, path);
+            }
+            DiskOp::List { dir, .. } => {
+                let prefix = format!("{}/", self.dirs[&dir]);
+                let entries = self.entries.iter().filter_map(|(path, content)| {
+                    let name = path.strip_prefix(&prefix)?;
+                    Some(Entry {
+                        name: Name::new(name)?,
+                        dir: content.is_none(),
+                        len: content.as_ref().map_or(0, |content| content.len() as u64),
+                    })
+                });
+                let entries = entries.collect();
+                return Ok(DiskDone::Listed {
+                    entries,
+                    more: false,
+                });
+            }
+            DiskOp::Create { dir, name, file } => {
+                let path = self.path(dir, &name);
+                self.entries.insert(path.clone(), Some(Vec::new()));
+                self.files.insert(file, path);
+            }
+            DiskOp::Open { dir, name, file } => {
+                let path = self.path(dir, &name);
+                let Some(Some(content)) = self.entries.get(&path) else {
+                    return Err(DiskError::NotFound);
+                };
+                let len = content.len() as u64;
+                self.files.insert(file, path);
+                return Ok(DiskDone::Opened { len });
+            }
+            DiskOp::Rename { dir, from, to } => {
+                let content = self.entries.remove(&self.path(dir, &from));
+                self.entries
+                    .insert(self.path(dir, &to), content.ok_or(DiskError::NotFound)?);
+            }
+            DiskOp::Unlink { dir, name } => {
+                self.entries
+                    .remove(&self.path(dir, &name))
+                    .ok_or(DiskError::NotFound)?;
+            }
+            DiskOp::Write { file, at, data } => {
+                let content = self.entries.get_mut(&self.files[&file]);
+                if let Some(Some(content)) = content.filter(|_| at < 65_536) {
+                    let end = at as usize + data.len();
+                    content.resize(content.len().max(end), 0);
+                    content[at as usize..end].copy_from_slice(&data.to_bytes());
+                }
+                return Ok(DiskDone::Written);
+            }
+            DiskOp::Read { file, at, len } => {
+                let Some(Some(content)) = self.entries.get(&self.files[&file]) else {
+                    return Err(DiskError::Failed);
+                };
+                let from = content.len().min(at as usize);
+                let to = content.len().min(from + len as usize);
+                return Ok(DiskDone::Read(Bytes::copy_from_slice(&content[from..to])));
+            }
+            DiskOp::Sync { .. } | DiskOp::SyncDir { .. } => return Ok(DiskDone::Synced),
+            DiskOp::CloseDir { .. }
+            | DiskOp::RemoveDir { .. }
+            | DiskOp::Close { .. }
+            | DiskOp::Truncate { .. }
+            | DiskOp::Allocate { .. } => {}
+        }
+        Ok(DiskDone::Done)
+    }
+}
+
+struct Bench {
+    node: Node,
+    now: Now,
+    disk: Disk,
+    out: Effects,
+    waiting: VecDeque<Effect>,
+    answer: Option<Bytes>,
+    /// Time in steps, and in work on payloads.
+    steps: Duration,
+    work: Duration,
+}
+
+const CONN: ConnId = ConnId(1);
+
+impl Bench {
+    fn new() -> Bench {
+        let config = Config::single(1, &["/d"], &[]).expect("a good configuration");
+        let mut disk = Disk::default();
+        disk.dirs.insert(DirId(1), String::new());
+        let format = Format {
+            config: &config,
+            cluster_id: "AAAAAAAAQACAAAAAAAAAAQ",
+            directory_ids: &[Uuid([9; 16])],
+            features: &[],
+            standalone: false,
+            now_ms: 0,
+        };
+        for file in format.files().expect("a good format").remove(0) {
+            let path = format!("/{}", file.name);
+            disk.entries.insert(path, Some(file.content.to_vec()));
+        }
+        let boot = Boot {
+            boot_id: [1; 16],
+            log_dirs: vec![LogDirBoot {
+                dir: DirId(1),
+                path: "/d".to_owned(),
+            }],
+            listeners: vec![ListenerBoot {
+                name: "PLAINTEXT".to_owned(),
+                host: "127.0.0.1".to_owned(),
+                port: 9092,
+            }],
+        };
+        let mut bench = Bench {
+            node: Node::new(config, [1; 32], boot),
+            now: Now {
+                mono: Mono(1),
+                wall: WallMs(1_700_000_000_000),
+            },
+            disk,
+            out: Effects::default(),
+            waiting: VecDeque::new(),
+            answer: None,
+            steps: Duration::ZERO,
+            work: Duration::ZERO,
+        };
+        bench.step(Input::Start);
+        bench.settle();
+        assert!(bench.node.is_ready());
+        bench.step(Input::Opened {
+            conn: CONN,
+            listener: ListenerId(0),
+            peer: "bench".to_owned(),
+        });
+        bench
+    }
+
+    fn step(&mut self, input: Input) {
+        let start = Instant::now();
+        self.node.step(self.now, input, &mut self.out);
+        self.steps += start.elapsed();
+        self.out.events.clear();
+        for effect in self.out.effects.drain(..) {
+            match effect {
+                Effect::Send { parts, .. } => self.answer = Some(parts.to_bytes()),
+                Effect::Disk { .. } | Effect::Work { .. } => self.waiting.push_back(effect),
+                _ => {}
+            }
+        }
+    }
+
+    fn settle(&mut self) {
+        loop {
+            if let Some(effect) = self.waiting.pop_front() {
+                match effect {
+                    Effect::Disk { token, op } => {
+                        let result = self.disk.run(op);
+                        self.step(Input::Disk { token, result });
+                    }
+                    Effect::Work { token, job } => {
+                        let start = Instant::now();
+                        let facts = work::run(job);
+                        self.work += start.elapsed();
+                        self.step(Input::Worked { token, facts });
+                    }
+                    _ => {}
+                }
+            } else if self
+                .node
+                .next_wakeup()
+                .is_some_and(|(due, _)| due <= self.now.mono)
+            {
+                self.step(Input::Wakeup);
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn ask(&mut self, frame: Bytes) -> Bytes {
+        self.step(Input::Frame { conn: CONN, frame });
+        self.settle();
+        let answer = self.answer.take().expect("an answer");
+        let bytes = answer.len() as u64;
+        self.step(Input::Sent { conn: CONN, bytes });
+        answer.slice(4..)
+    }
+
+    /// Sends `frame` many times and prints what one costs.
+    fn measure(&mut self, name: &str, frame: &Bytes, payload: usize) {
+        let times = if payload > 10_000 { 20_000 } else { 50_000 };
+        for _ in 0..1000 {
+            self.ask(frame.clone());
+        }
+        (self.steps, self.work) = (Duration::ZERO, Duration::ZERO);
+        for _ in 0..times {
+            self.now.mono.0 += 1_000_000;
+            self.ask(frame.clone());
+        }
+        let us = |time: Duration| time.as_secs_f64() * 1e6 / f64::from(times);
+        let per_gb = us(self.steps + self.work) / payload as f64 * 1e3;
+        println!(
+            "{name:32} {:7.2} us in steps, {:7.2} us in work, {per_gb:6.3} s/GB",
+            us(self.steps),
+            us(self.work)
+        );
+    }
+}
+
+fn frame<R: Request>(version: i16, request: &R) -> Bytes {
+    let parts = request_frame(version, 1, Some("bench".into()), request);
+    parts.expect("a good request").to_bytes().slice(4..)
+}
+
+fn produce(topic: Uuid, acks: i16, bytes: usize) -> Bytes {
+    let record = RecordToWrite {
+        timestamp: 1_700_000_000_000,
+        value: Some(Bytes::from(vec![b'x'; bytes - 80])),
+        ..Default::default()
+    };
+    let partition = PartitionProduceData {
+        records: Some(encode_batch(BatchOptions::default(), &[record])),
+        ..Default::default()
+    };
+    let topic = TopicProduceData {
+        topic_id: topic,
+        partition_data: vec![partition],
+        ..Default::default()
+    };
+    let request = ProduceRequest {
+        acks,
+        timeout_ms: 30_000,
+        topic_data: vec![topic],
+        ..Default::default()
+    };
+    frame(13, &request)
+}
+
+fn main() {
+    let mut bench = Bench::new();
+    let request = CreateTopicsRequest {
+        topics: vec![CreatableTopic {
+            name: "t".into(),
+            num_partitions: 1,
+            replication_factor: 1,
+            ..Default::default()
+        }],
+        timeout_ms: 1000,
+        ..Default::default()
+    };
+    let answer = bench.ask(frame(7, &request));
+    let (_, response) = decode_response::<CreateTopicsRequest>(answer, 7).expect("an answer");
+    let topic = response.topics[0].topic_id;
+    for (acks, name) in [(1, "acks=1"), (-1, "acks=all")] {
+        for bytes in [1_000, 16_384, 65_536] {
+            let name = format!("produce {name} {bytes} bytes");
+            bench.measure(&name, &produce(topic, acks, bytes), bytes);
+        }
+    }
+    let end = bench
+        .node
+        .partitions()
+        .iter()
+        .next()
+        .map_or(0, |p| p.high_watermark().0);
+    for bytes in [65_536, 1_048_576] {
+        let partition = FetchPartition {
+            // What was produced last, 64 KiB a batch, is in memory.
+            fetch_offset: end - 20,
+            partition_max_bytes: bytes,
+            ..Default::default()
+        };
+        let request = FetchRequest {
+            max_wait_ms: 500,
+            min_bytes: 1,
+            max_bytes: bytes,
+            topics: vec![FetchTopic {
+                topic_id: topic,
+                partitions: vec![partition],
+                ..Default::default()
+            }],
+            ..Default::default()
+        };
+        let name = format!("fetch {bytes} bytes");
+        bench.measure(&name, &frame(17, &request), bytes as usize);
+    }
+}
