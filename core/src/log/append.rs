@@ -15,7 +15,7 @@ use super::checkpoint;
 use super::frontier;
 use super::notice::{Append, AppendError, Appended, Notice, has_producer};
 use super::partition_log::{HotBatch, InFlight, Log, State, Unsynced, Write};
-use super::plan::{Then, may, must};
+use super::plan::{Step, Then, may, must};
 use super::segment::{QueuedWrite, Segment, file_name, name};
 use super::store::{LogStore, Wait};
 
@@ -330,7 +330,7 @@ impl LogStore {
         }
         let mut close = Vec::new();
         for segment in gone {
-            close.extend(segment.file.map(|file| must(DiskOp::Close { file })));
+            close.extend(segment.file);
             for suffix in [".log", ".index", ".timeindex"] {
                 unlink.push(segment.name(suffix));
             }
@@ -340,8 +340,7 @@ impl LogStore {
         active.size = position;
         active.sealed = false;
         active.forget_from(end, &hot);
-        let mut stages = vec![
-            close,
+        let mut stages: Vec<Vec<Step>> = vec![
             unlink
                 .into_iter()
                 .map(|name| may(DiskOp::Unlink { dir: handle, name }))
@@ -356,6 +355,9 @@ impl LogStore {
         self.hot_bytes -= dropped;
         for lsn in lsns {
             self.dirs[dir].outstanding.remove(&lsn);
+        }
+        for file in close {
+            self.close_file(cx, dir, file);
         }
         self.notices
             .push_back(Notice::AppendsLost(id, end, message));
@@ -445,7 +447,7 @@ impl LogStore {
         let Some(log) = self.log_mut(id).filter(|log| log.readers.is_empty()) else {
             return;
         };
-        let synced = log.synced;
+        let (dir, synced) = (log.dir, log.synced);
         let mut close = Vec::new();
         for at in (0..log.segments.len().saturating_sub(1)).rev() {
             let end = log.segment_end(at);
@@ -458,7 +460,7 @@ impl LogStore {
             }
         }
         for file in close {
-            self.issue(cx, Wait::Ignore, DiskOp::Close { file });
+            self.close_file(cx, dir, file);
         }
     }
 
@@ -471,6 +473,9 @@ impl LogStore {
         };
         let queue = segment.creating.take().unwrap_or_default();
         let file = segment.file;
+        if matches!(log.state, State::Deleting) {
+            return;
+        }
         for write in queue {
             if let Some(file) = file {
                 let op = DiskOp::Write {

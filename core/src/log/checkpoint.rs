@@ -114,17 +114,6 @@ pub(super) fn encode_clean_shutdown(broker_epoch: i64) -> Vec<u8> {
     format!("{{\"version\":0,\"brokerEpoch\":{broker_epoch}}}").into_bytes()
 }
 
-/// The broker epoch in a clean-shutdown marker; `None` if there is none (an older release wrote an empty file).
-pub(super) fn decode_clean_shutdown(file: &[u8]) -> Option<i64> {
-    let text = std::str::from_utf8(file).ok()?;
-    let (_, rest) = text.split_once("\"brokerEpoch\"")?;
-    let rest = rest.trim_start().strip_prefix(':')?.trim_start();
-    let end = rest
-        .find(|c: char| c != '-' && !c.is_ascii_digit())
-        .unwrap_or(rest.len());
-    rest[..end].parse().ok()
-}
-
 /// What `meta.properties` says. KIP-631, KIP-858.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct MetaProperties {
@@ -219,8 +208,6 @@ mod tests {
             encode_clean_shutdown(42),
             b"{\"version\":0,\"brokerEpoch\":42}"
         );
-        assert_eq!(decode_clean_shutdown(&encode_clean_shutdown(-1)), Some(-1));
-        assert_eq!(decode_clean_shutdown(b""), None);
     }
 
     #[test]

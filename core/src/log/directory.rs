@@ -49,6 +49,8 @@ pub(super) struct Directory {
     /// Logs with something to sync.
     pub(super) touched: BTreeSet<LogId>,
     pub(super) round: Option<Round>,
+    /// Files that are closed when the round is over.
+    pub(super) close_after_round: Vec<FileId>,
     pub(super) life: u64,
     pub(super) frontier: Option<FrontierFile>,
     pub(super) next_frontier: Option<FrontierFile>,
@@ -131,6 +133,7 @@ impl Directory {
             last_round: Lsn(0),
             touched: BTreeSet::new(),
             round: None,
+            close_after_round: Vec::new(),
             life: 0,
             frontier: None,
             next_frontier: None,
@@ -363,6 +366,9 @@ impl LogStore {
             self.log_synced(cx, id, end);
         }
         self.dirs[dir].round = None;
+        for file in std::mem::take(&mut self.dirs[dir].close_after_round) {
+            self.issue(cx, Wait::Ignore, DiskOp::Close { file });
+        }
         let rotate = self.dirs[dir]
             .frontier
             .is_some_and(|file| file.at > self.config.frontier_bytes);
@@ -371,6 +377,20 @@ impl LogStore {
         }
         self.begin_round(cx, dir);
         self.go_on_shutdown(cx);
+    }
+
+    /// Closes a file, when the round is over if it is in one.
+    pub(super) fn close_file(&mut self, cx: &mut Cx<'_>, dir: usize, file: FileId) {
+        let directory = &mut self.dirs[dir];
+        let in_round = directory
+            .round
+            .as_ref()
+            .is_some_and(|round| round.files.contains(&file));
+        if in_round {
+            directory.close_after_round.push(file);
+        } else {
+            self.issue(cx, Wait::Ignore, DiskOp::Close { file });
+        }
     }
 
     fn log_synced(&mut self, cx: &mut Cx<'_>, id: LogId, end: Offset) {

@@ -19,14 +19,25 @@ const FILE_MAX: u64 = 256 << 20;
 /// Who asked for a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum FileThen {
-    /// Another room.
-    Asked(ReadId),
+    /// Another room: a file of a log's directory, or of the log directory itself.
+    Asked(ReadId, Option<LogId>),
     /// The start of a directory.
     Start(usize, StartFile),
     /// The opening of a log: which of its files is known there.
     Opening(LogId, Name),
-    /// A cold read, for an index of a segment; true: the time index.
-    Cold(ReadId, bool),
+    /// A cold read of a log, for an index of a segment; true: the time index.
+    Cold(LogId, ReadId, bool),
+}
+
+impl FileThen {
+    /// The log whose directory the file is in.
+    fn log(&self) -> Option<LogId> {
+        match self {
+            FileThen::Asked(_, log) => *log,
+            FileThen::Opening(log, _) | FileThen::Cold(log, ..) => Some(*log),
+            FileThen::Start(..) => None,
+        }
+    }
 }
 
 /// The files of a directory that its start reads.
@@ -45,6 +56,13 @@ pub(super) struct FileRead {
     len: Option<u64>,
     content: BytesMut,
     then: FileThen,
+}
+
+impl FileRead {
+    /// The log whose directory the file is in.
+    pub(super) fn log(&self) -> Option<LogId> {
+        self.then.log()
+    }
 }
 
 /// What reading a file brought: `Ok(None)`: it is not there.
@@ -121,6 +139,7 @@ impl LogStore {
                 if opened {
                     self.issue(cx, Wait::Ignore, DiskOp::Close { file });
                 }
+                // Who asked goes on in this very step, so the log does not look idle in between.
                 if let Some(read) = self.files.remove(&id) {
                     self.on_file(cx, read.dir, read.then, result);
                 }
@@ -130,14 +149,14 @@ impl LogStore {
 
     fn on_file(&mut self, cx: &mut Cx<'_>, dir: usize, then: FileThen, result: FileResult) {
         match then {
-            FileThen::Asked(read) => {
+            FileThen::Asked(read, _) => {
                 let path = &self.dirs[dir].path;
                 let result = result.map_err(|error| format!("{path}: {error}"));
                 self.notices.push_back(Notice::FileRead(read, result));
             }
             FileThen::Start(dir, which) => self.on_start_file(cx, dir, which, result),
             FileThen::Opening(log, which) => self.on_opening_file(cx, log, &which, result),
-            FileThen::Cold(read, times) => self.on_cold_file(cx, read, times, result),
+            FileThen::Cold(_, read, times) => self.on_cold_file(cx, read, times, result),
         }
     }
 

@@ -118,6 +118,10 @@ pub(super) struct Log {
     pub(super) flush_at: Option<Instant>,
     /// Moves of the start that wait for their checkpoint.
     pub(super) start_waits: bool,
+    /// Disk operations under way that use its directory or files, other than sync rounds.
+    pub(super) busy: u32,
+    /// It is being deleted, and its directory has its new name.
+    pub(super) renamed: bool,
     /// Its oldest segment is being removed.
     pub(super) removing: bool,
     /// Operations of reads that use its files.
@@ -166,6 +170,8 @@ impl Log {
             full: None,
             flush_at: None,
             start_waits: false,
+            busy: 0,
+            renamed: false,
             removing: false,
             readers: BTreeSet::new(),
         }

@@ -47,8 +47,6 @@ impl CheckpointKind {
 /// Who goes on after a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Then {
-    /// Nobody.
-    Nothing,
     /// A directory's first frontier file of this life is there, and its clean marker is gone.
     DirectoryReady,
     /// The next frontier file is there.
@@ -73,6 +71,8 @@ pub(super) enum Then {
     Tidied(LogId),
     /// The files of a log's oldest segment have their `.deleted` names.
     SegmentRemoved(LogId),
+    /// They are gone.
+    SegmentUnlinked(LogId),
     /// The damaged tail of a log is cut at its opening.
     TailCut(LogId),
     /// A log is closed for a clean stop.
@@ -81,8 +81,34 @@ pub(super) enum Then {
     Renamed(LogId),
     /// The failed tail of a log is gone from its file.
     RolledBack(LogId),
-    /// A file was replaced for another room.
-    Replaced(ReadId),
+    /// A file of a log's directory was replaced for another room.
+    Replaced(ReadId, LogId),
+}
+
+impl Then {
+    /// The log whose directory or files the plan uses.
+    pub(super) fn log(self) -> Option<LogId> {
+        match self {
+            Then::Created(log)
+            | Then::SegmentCreated(log, _)
+            | Then::EntriesSynced(log, _)
+            | Then::Sealed(log, _)
+            | Then::EpochsSynced(log, _)
+            | Then::Tidied(log)
+            | Then::SegmentRemoved(log)
+            | Then::SegmentUnlinked(log)
+            | Then::TailCut(log)
+            | Then::Closed(log)
+            | Then::Renamed(log)
+            | Then::RolledBack(log)
+            | Then::Replaced(_, log) => Some(log),
+            Then::DirectoryReady
+            | Then::FrontierReady
+            | Then::Checkpointed(_)
+            | Then::MarkedClean
+            | Then::Stopped => None,
+        }
+    }
 }
 
 /// A plan under way.

@@ -298,7 +298,7 @@ impl LogStore {
         let (dir, handle) = (log.dir, log.handle);
         for (suffix, times) in [(".index", false), (".timeindex", true)] {
             let file = file_name(segment, suffix);
-            self.begin_file(cx, dir, handle, file, FileThen::Cold(id, times));
+            self.begin_file(cx, dir, handle, file, FileThen::Cold(log_id, id, times));
         }
     }
 
@@ -437,13 +437,14 @@ impl LogStore {
             Some(found) => {
                 read.epoch = found.epoch;
                 read.position = u64::MAX;
+                let log_id = read.log;
                 let block = found.parts.to_bytes();
                 let job = Job::FindTimestamp {
                     block,
                     target: query.target,
                     from: log.start,
                 };
-                self.work(cx, Wait::Cold(id, ColdStep::Work), job);
+                self.work(cx, Wait::Cold(log_id, id, ColdStep::Work), job);
             }
             None => self.found(cx, id, None),
         }
@@ -493,7 +494,7 @@ impl LogStore {
                     at: position,
                     len: u32::try_from(len).unwrap_or(u32::MAX),
                 };
-                self.issue(cx, Wait::Cold(id, ColdStep::Block), op);
+                self.issue(cx, Wait::Cold(log_id, id, ColdStep::Block), op);
             }
             None => {
                 let op = DiskOp::Open {
@@ -501,7 +502,7 @@ impl LogStore {
                     name: file_name(segment, ".log"),
                     file: new_file,
                 };
-                self.issue(cx, Wait::Cold(id, ColdStep::Open(new_file)), op);
+                self.issue(cx, Wait::Cold(log_id, id, ColdStep::Open(new_file)), op);
             }
         }
     }
@@ -538,7 +539,7 @@ impl LogStore {
             }
             (_, Ok(DiskDone::Read(block))) => {
                 read.block = block.clone();
-                self.work(cx, Wait::Cold(id, ColdStep::Work), Job::Scan { block });
+                self.work(cx, Wait::Cold(log_id, id, ColdStep::Work), Job::Scan { block });
             }
             (_, Ok(_)) => self.damaged_read(cx, id, "it could not be read"),
             (_, Err(error)) => self.damaged_read(cx, id, &error.to_string()),
@@ -610,7 +611,7 @@ impl LogStore {
                         target: query.target,
                         from: start,
                     };
-                    self.work(cx, Wait::Cold(id, ColdStep::Work), job);
+                    self.work(cx, Wait::Cold(log_id, id, ColdStep::Work), job);
                     return;
                 }
                 false

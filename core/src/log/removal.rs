@@ -172,11 +172,15 @@ impl LogStore {
         if matches!(log.state, State::Deleting) {
             return;
         }
+        let was_opening = matches!(log.state, State::Opening(_));
         let (dir, key) = (log.dir, (log.topic_id, log.partition));
         let old = log.name();
         log.state = State::Deleting;
         if self.by_topic.get(&key) == Some(&id) {
             self.by_topic.remove(&key);
+        }
+        if was_opening {
+            self.opened_one();
         }
         self.forget_unsynced(id);
         self.fail_reads(id, "the log was deleted");
@@ -211,16 +215,24 @@ impl LogStore {
         self.begin_plan(cx, dir, stages, Then::Renamed(id));
     }
 
-    pub(super) fn on_renamed(&mut self, cx: &mut Cx<'_>, id: LogId) {
+    pub(super) fn on_renamed(&mut self, _cx: &mut Cx<'_>, id: LogId) {
         let Some(log) = self.log_mut(id) else { return };
-        let handle = log.handle;
+        log.renamed = true;
+        self.notices.push_back(Notice::Deleted(id));
+    }
+
+    /// Drops a deleted log once nothing uses its files any more.
+    pub(super) fn finish_deletion(&mut self, cx: &mut Cx<'_>, id: LogId) {
+        let Some(log) = self.log(id).filter(|log| log.renamed && log.busy == 0) else {
+            return;
+        };
+        let (dir, handle) = (log.dir, log.handle);
         let files: Vec<_> = log.segments.iter().filter_map(|s| s.file).collect();
         for file in files {
-            self.issue(cx, Wait::Ignore, DiskOp::Close { file });
+            self.close_file(cx, dir, file);
         }
-        self.issue(cx, Wait::Ignore, DiskOp::CloseDir { dir: handle });
         self.forget_log(id);
-        self.notices.push_back(Notice::Deleted(id));
+        self.issue(cx, Wait::Ignore, DiskOp::CloseDir { dir: handle });
     }
 
     /// Drops all state of a log.

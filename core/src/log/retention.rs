@@ -12,7 +12,7 @@ use super::notice::{Notice, ReadError};
 use super::partition_log::{Log, State};
 use super::plan::{CheckpointKind, Step, Then, may};
 use super::segment::{Segment, file_name, name};
-use super::store::{Continue, LogStore, Timer, Wait};
+use super::store::{Continue, LogStore, Timer};
 
 /// What retention found for the oldest segment of a log.
 enum Verdict {
@@ -108,7 +108,7 @@ impl LogStore {
         log.snapshots.remove(&segment.base);
         let delay = u64::try_from(log.config.file_delete_delay_ms).unwrap_or(0);
         if let Some(file) = segment.file {
-            self.issue(cx, Wait::Ignore, DiskOp::Close { file });
+            self.close_file(cx, dir, file);
         }
         let suffixes = [".log", ".index", ".timeindex", ".txnindex", ".snapshot"];
         let rename: Vec<Step> = suffixes
@@ -148,7 +148,7 @@ impl LogStore {
                 may(DiskOp::Unlink { dir: handle, name })
             })
             .collect();
-        self.begin_plan(cx, dir, [unlink], Then::Nothing);
+        self.begin_plan(cx, dir, [unlink], Then::SegmentUnlinked(id));
     }
 
     /// Moves the log's start up to `to`: [`Notice::StartMoved`] when that is durable.

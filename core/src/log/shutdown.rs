@@ -97,7 +97,9 @@ impl LogStore {
             match self.log(id) {
                 Some(log) if log.is_online() && !is_quiet(log) => {
                     let dir = log.dir;
-                    if log.ready() > log.synced {
+                    let wanted = log.ready() > log.synced;
+                    self.fail_reads(id, "the node is stopping");
+                    if wanted {
                         self.dirs[dir].touched.insert(id);
                         self.begin_round(cx, dir);
                     }
@@ -267,6 +269,7 @@ impl LogStore {
 fn is_quiet(log: &Log) -> bool {
     let rolled = log.segments.len().saturating_sub(1);
     log.in_flight.is_empty()
+        && log.busy == 0
         && log.full.is_none()
         && log.synced == log.end
         && !log.epochs_writing

@@ -48,7 +48,7 @@ pub(super) enum Wait {
     /// A step of opening a log.
     Opening(LogId),
     /// A step of a cold read or lookup.
-    Cold(ReadId, ColdStep),
+    Cold(LogId, ReadId, ColdStep),
     /// A step of removing a directory.
     Removal(u64),
 }
@@ -158,13 +158,16 @@ impl LogStore {
 
     /// Every log that is not deleted, in order of id.
     pub fn logs(&self) -> impl Iterator<Item = LogId> + '_ {
-        self.logs.iter().flatten().map(|log| log.id)
+        let logs = self.logs.iter().flatten();
+        logs.filter(|log| !matches!(log.state, State::Deleting))
+            .map(|log| log.id)
     }
 
     /// What can be seen of a log; `None` once it is deleted.
     #[must_use]
     pub fn view(&self, id: LogId) -> Option<LogView<'_>> {
-        self.log(id).map(Log::view)
+        let log = self.log(id)?;
+        (!matches!(log.state, State::Deleting)).then(|| log.view())
     }
 
     /// Replaces a log's properties.
@@ -267,6 +270,10 @@ impl LogStore {
             cx.out.mark(Mark::StaleCompletion);
             return;
         };
+        let log = self.log_of(&wait);
+        if let Some(log) = log.and_then(|log| self.log_mut(log)) {
+            log.busy -= 1;
+        }
         match wait {
             Wait::Ignore => {}
             Wait::Append(log, last) => self.on_append_written(cx, log, last, result),
@@ -276,8 +283,26 @@ impl LogStore {
             Wait::File(id) => self.on_file_step(cx, id, result),
             Wait::Listing(dir) => self.on_root_listed(cx, dir, result),
             Wait::Opening(log) => self.on_opening_disk(cx, log, result),
-            Wait::Cold(id, step) => self.on_cold_disk(cx, id, step, result),
+            Wait::Cold(_, id, step) => self.on_cold_disk(cx, id, step, result),
             Wait::Removal(id) => self.on_removal_step(cx, id, result),
+        }
+        if let Some(log) = log {
+            self.finish_deletion(cx, log);
+            self.go_on_shutdown(cx);
+        }
+    }
+
+    /// The log whose files an operation uses.
+    fn log_of(&self, wait: &Wait) -> Option<LogId> {
+        match wait {
+            Wait::Append(log, _) | Wait::Opening(log) | Wait::Cold(log, ..) => Some(*log),
+            Wait::Plan(plan, _) => self.plans.get(plan)?.then.log(),
+            Wait::File(file) => self.files.get(file)?.log(),
+            Wait::Ignore
+            | Wait::Record(_)
+            | Wait::Round(_)
+            | Wait::Listing(_)
+            | Wait::Removal(_) => None,
         }
     }
 
@@ -289,7 +314,7 @@ impl LogStore {
         };
         match wait {
             Wait::Opening(log) => self.on_opening_worked(cx, log, facts),
-            Wait::Cold(id, _) => self.on_cold_worked(cx, id, facts),
+            Wait::Cold(_, id, _) => self.on_cold_worked(cx, id, facts),
             Wait::Ignore
             | Wait::Append(..)
             | Wait::Plan(..)
@@ -307,7 +332,7 @@ impl LogStore {
         match self.log(id) {
             Some(log) if self.dirs[log.dir].failed.is_none() => {
                 let (dir, handle) = (log.dir, log.handle);
-                self.begin_file(cx, dir, handle, name, FileThen::Asked(read));
+                self.begin_file(cx, dir, handle, name, FileThen::Asked(read, Some(id)));
             }
             _ => self
                 .notices
@@ -322,7 +347,7 @@ impl LogStore {
         match self.dirs.get(dir).filter(|d| d.failed.is_none()) {
             Some(directory) => {
                 let root = directory.root;
-                self.begin_file(cx, dir, root, name, FileThen::Asked(read));
+                self.begin_file(cx, dir, root, name, FileThen::Asked(read, None));
             }
             None => {
                 let message = "the log directory is offline".to_owned();
@@ -345,7 +370,7 @@ impl LogStore {
             Some(log) if self.dirs[log.dir].failed.is_none() => {
                 let (dir, handle) = (log.dir, log.handle);
                 let stages = self.replacement(cx, dir, handle, &name, content);
-                self.begin_plan(cx, dir, stages, Then::Replaced(read));
+                self.begin_plan(cx, dir, stages, Then::Replaced(read, id));
             }
             _ => self.notices.push_back(Notice::FileReplaced(
                 read,
@@ -384,6 +409,9 @@ impl LogStore {
     }
 
     pub(super) fn issue(&mut self, cx: &mut Cx<'_>, wait: Wait, op: DiskOp) {
+        if let Some(log) = self.log_of(&wait).and_then(|log| self.log_mut(log)) {
+            log.busy += 1;
+        }
         let token = self.pending.wait(wait);
         cx.out.disk(token, op);
     }
@@ -491,7 +519,6 @@ impl LogStore {
             return;
         }
         match then {
-            Then::Nothing => {}
             Then::DirectoryReady => self.on_directory_ready(cx, dir),
             Then::FrontierReady => self.on_frontier_ready(cx, dir),
             Then::Checkpointed(kind) => self.on_checkpointed(cx, dir, kind),
@@ -508,7 +535,10 @@ impl LogStore {
             Then::Closed(log) => self.on_closed(cx, log),
             Then::Renamed(log) => self.on_renamed(cx, log),
             Then::RolledBack(log) => self.on_rolled_back(cx, log),
-            Then::Replaced(read) => self.notices.push_back(Notice::FileReplaced(read, Ok(()))),
+            Then::SegmentUnlinked(_) => {}
+            Then::Replaced(read, _) => {
+                self.notices.push_back(Notice::FileReplaced(read, Ok(())));
+            }
         }
     }
 
@@ -520,7 +550,7 @@ impl LogStore {
         }
         let path = self.dirs[dir].path.clone();
         match (then, error) {
-            (Then::Replaced(read), DiskError::Full) => {
+            (Then::Replaced(read, _), DiskError::Full) => {
                 let message = format!("{path}: {error}");
                 self.notices
                     .push_back(Notice::FileReplaced(read, Err(message)));

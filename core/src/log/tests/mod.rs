@@ -527,6 +527,41 @@ fn a_deleted_topic_goes_and_its_name_can_be_used_again() {
     );
 }
 
+/// The disk panics when a file is used after it was closed, or closed while it is used.
+#[test]
+fn a_log_may_be_deleted_at_any_moment() {
+    for seed in 0..200 {
+        let mut world = World::new(seed, small());
+        world.start();
+        let other = world.create("o", small_log());
+        let id = world.begin_create("t", small_log());
+        for n in 0..world.dice.below(120) {
+            let _ = world.append(id, &batch(&long_values(n * 2, 2), 5, None));
+            let _ = world.append(other, &batch(&long_values(n * 2, 2), 5, None));
+            for _ in 0..world.dice.below(6) {
+                world.step();
+            }
+            if world.dice.one_in(20) && world.store.view(id).is_some_and(|v| v.online) {
+                let read = crate::log::Read {
+                    from: Offset(0),
+                    max_bytes: 100,
+                    below: Offset(1000),
+                    at_least_one: true,
+                };
+                let _ = world.call(|store, cx| store.read(cx, id, read));
+            }
+        }
+        world.call(|store, cx| store.delete(cx, id));
+        world.settle();
+        assert!(world.told.contains(&Notice::Deleted(id)), "seed {seed}");
+        assert!(world.store.view(id).is_none());
+        let end = world.store.view(other).expect("there").end;
+        assert_eq!(world.durable(other), end.0);
+        world.stop();
+        assert!(world.disk.tree().contains_key(".kafka_cleanshutdown"));
+    }
+}
+
 #[test]
 fn a_full_disk_refuses_appends_and_reads_go_on() {
     for seed in 0..30 {
