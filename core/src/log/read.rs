@@ -539,7 +539,11 @@ impl LogStore {
             }
             (_, Ok(DiskDone::Read(block))) => {
                 read.block = block.clone();
-                self.work(cx, Wait::Cold(log_id, id, ColdStep::Work), Job::Scan { block });
+                self.work(
+                    cx,
+                    Wait::Cold(log_id, id, ColdStep::Work),
+                    Job::Scan { block },
+                );
             }
             (_, Ok(_)) => self.damaged_read(cx, id, "it could not be read"),
             (_, Err(error)) => self.damaged_read(cx, id, &error.to_string()),
