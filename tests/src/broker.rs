@@ -156,6 +156,7 @@ pub struct Setup {
     data: PathBuf,
     port: u16,
     properties: BTreeMap<String, String>,
+    arguments: Vec<String>,
     core: Option<usize>,
     heap: &'static str,
 }
@@ -205,6 +206,7 @@ impl Setup {
             data: data.to_owned(),
             port,
             properties,
+            arguments: Vec::new(),
             core: None,
             heap: "512m",
         }
@@ -222,6 +224,12 @@ impl Setup {
     /// Sets a property.
     pub fn with(mut self, name: &str, value: &str) -> Setup {
         self.properties.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Further arguments of `trialog start`.
+    pub fn with_arguments(mut self, arguments: &[&str]) -> Setup {
+        self.arguments = arguments.iter().map(|&text| text.to_owned()).collect();
         self
     }
 
@@ -324,7 +332,7 @@ impl Setup {
                     .args(["-XX:-UsePerfData", "-cp", &class_path(), "kafka.Kafka"])
                     .arg(config);
             }
-            Kind::Trialog => drop(command.arg("start").arg(config)),
+            Kind::Trialog => drop(command.arg("start").arg(config).args(&self.arguments)),
         }
         command
     }
