@@ -13,6 +13,8 @@ pub mod codec;
 #[cfg(not(madsim))]
 pub mod crashfs;
 #[cfg(not(madsim))]
+pub mod differential;
+#[cfg(not(madsim))]
 pub mod fill;
 #[cfg(not(madsim))]
 pub mod golden;

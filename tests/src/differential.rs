@@ -1,0 +1,254 @@
+//! The same requests to two brokers, and where their answers differ.
+//!
+//! Owns the pair of connections and the comparison, field by field over the public codec; what must differ between any two brokers
+//! (ids, ports, times, throttling, the words of a message) is left out by name. It never decides which of the two is right.
+
+use crate::broker::Broker;
+use crate::client::Client;
+use kafka_protocol::messages::{ApiVersionsRequest, TopicName};
+use kafka_protocol::protocol::{Request, VersionRange};
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::io;
+
+/// Fields that any two brokers may answer differently.
+const FREE: &[&str] = &[
+    "throttle_time_ms",
+    "cluster_id",
+    "port",
+    "topic_id",
+    "producer_id",
+    "finalized_features_epoch",
+    "session_id",
+];
+/// Fields of which only the presence counts.
+const WORDS: &[&str] = &["error_message", "error_string", "batch_index_error_message"];
+
+/// One broker of the pair, as a request must see it.
+pub struct Side {
+    bootstrap: String,
+    client: Client,
+    /// Ids of the topics created so far.
+    pub topic_ids: BTreeMap<String, uuid::Uuid>,
+}
+
+impl Side {
+    fn new(broker: &Broker) -> Side {
+        Side {
+            bootstrap: broker.bootstrap(),
+            client: broker.client(),
+            topic_ids: BTreeMap::new(),
+        }
+    }
+
+    /// The id of a topic here; all ones for a topic that does not exist.
+    pub fn id(&self, topic: &str) -> uuid::Uuid {
+        self.topic_ids
+            .get(topic)
+            .copied()
+            .unwrap_or(uuid::Uuid::from_u128(u128::MAX))
+    }
+
+    /// The connection, for preparations.
+    pub fn client(&mut self) -> &mut Client {
+        &mut self.client
+    }
+
+    fn learn(&mut self) -> io::Result<()> {
+        for topic in self.client.metadata()?.topics {
+            if let Some(TopicName(name)) = topic.name {
+                self.topic_ids.insert(name.to_string(), topic.topic_id);
+            }
+        }
+        Ok(())
+    }
+
+    fn ask<R: Request>(
+        &mut self,
+        version: i16,
+        body: &R,
+        fix: &impl Fn(&mut R::Response),
+    ) -> Vec<String>
+    where
+        R::Response: Debug,
+    {
+        match self.client.call(version, body) {
+            Ok(mut answer) => {
+                fix(&mut answer);
+                comparable(&format!("{answer:#?}"))
+            }
+            Err(error) => {
+                self.client =
+                    Client::connect(&self.bootstrap).expect("the broker still accepts connections");
+                vec![match error.kind() {
+                    io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => {
+                        "the connection was closed".to_owned()
+                    }
+                    kind => format!("{kind:?}: {error}"),
+                }]
+            }
+        }
+    }
+}
+
+/// The pretty text of an answer without what is free to differ.
+fn comparable(text: &str) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut skipping: Option<usize> = None;
+    for line in text.lines() {
+        let indent = line.len() - line.trim_start().len();
+        if let Some(until) = skipping {
+            skipping = (indent > until).then_some(until);
+            continue;
+        }
+        let name = line.trim_start().split(':').next().unwrap_or_default();
+        let opens = line.ends_with(['(', '{', '[']);
+        if FREE.contains(&name) {
+            skipping = opens.then_some(indent);
+        } else if WORDS.contains(&name) && opens {
+            lines.push(format!("{}: Some", &line[..indent + name.len()]));
+            skipping = Some(indent);
+        } else {
+            lines.push(line.to_owned());
+        }
+    }
+    lines
+}
+
+/// Two brokers and what was found so far.
+pub struct Pair {
+    /// Apache Kafka.
+    pub kafka: Side,
+    /// The broker under test.
+    pub ours: Side,
+    /// Versions that the broker under test advertises, by API key.
+    pub advertised: BTreeMap<i16, VersionRange>,
+    /// Requests compared.
+    pub compared: usize,
+    /// Where the answers differed, in words.
+    pub differences: Vec<String>,
+}
+
+impl Pair {
+    /// Connects to both.
+    pub fn new(kafka: &Broker, ours: &Broker) -> io::Result<Pair> {
+        let mut ours = Side::new(ours);
+        let answer = ours.client.call(3, &named())?;
+        let advertised = answer
+            .api_keys
+            .iter()
+            .map(|api| {
+                (
+                    api.api_key,
+                    VersionRange {
+                        min: api.min_version,
+                        max: api.max_version,
+                    },
+                )
+            })
+            .collect();
+        Ok(Pair {
+            kafka: Side::new(kafka),
+            ours,
+            advertised,
+            compared: 0,
+            differences: Vec::new(),
+        })
+    }
+
+    /// Does the same to both, outside of the comparison.
+    pub fn both(&mut self, mut prepare: impl FnMut(&mut Side) -> io::Result<()>) {
+        for side in [&mut self.kafka, &mut self.ours] {
+            prepare(side)
+                .and_then(|()| side.learn())
+                .unwrap_or_else(|error| panic!("{}: {error}", side.bootstrap));
+        }
+    }
+
+    /// Sends the same request to both in every version that the broker under test advertises and the codec knows.
+    pub fn every_version<R: Request>(&mut self, case: &str, body: impl Fn(&Side, i16) -> R)
+    where
+        R::Response: Debug,
+    {
+        self.every_version_fixed(case, body, |_| {});
+    }
+
+    /// The same, with a correction of each answer before the comparison, for what has no order.
+    pub fn every_version_fixed<R: Request>(
+        &mut self,
+        case: &str,
+        body: impl Fn(&Side, i16) -> R,
+        fix: impl Fn(&mut R::Response),
+    ) where
+        R::Response: Debug,
+    {
+        let Some(range) = self.advertised.get(&R::KEY) else {
+            self.differences
+                .push(format!("{case}: the API {} is not advertised", R::KEY));
+            return;
+        };
+        let range = range.intersect(&R::VERSIONS);
+        for version in range.min..=range.max {
+            self.compared += 1;
+            let wanted = self.kafka.ask(version, &body(&self.kafka, version), &fix);
+            let found = self.ours.ask(version, &body(&self.ours, version), &fix);
+            if wanted != found {
+                self.differences.push(format!(
+                    "{case}, version {version}:{}",
+                    first_differences(&wanted, &found)
+                ));
+            }
+        }
+    }
+}
+
+/// An ApiVersions request with a name, as version 3 and later ask for.
+pub fn named() -> ApiVersionsRequest {
+    let text = crate::client::text;
+    ApiVersionsRequest::default()
+        .with_client_software_name(text("tests"))
+        .with_client_software_version(text("1"))
+}
+
+/// Up to four lines in which the answers differ, Kafka's first.
+fn first_differences(wanted: &[String], found: &[String]) -> String {
+    let mut out = String::new();
+    let differing = (0..wanted.len().max(found.len())).filter(|n| wanted.get(*n) != found.get(*n));
+    for n in differing.take(4) {
+        let shown = |lines: &[String]| {
+            lines.get(n).map_or("nothing".to_owned(), |line| {
+                line.trim().chars().take(160).collect()
+            })
+        };
+        out += &format!(
+            "\n      Kafka {}\n      ours  {}",
+            shown(wanted),
+            shown(found)
+        );
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn free_fields_are_left_out_and_words_count_as_present() {
+        let text = "A {\n    throttle_time_ms: 3,\n    error_code: 5,\n    error_message: Some(\n        \"why\",\n    ),\n    topic_id: X(\n        1,\n    ),\n    name: None,\n}";
+        assert_eq!(
+            comparable(text),
+            [
+                "A {",
+                "    error_code: 5,",
+                "    error_message: Some",
+                "    name: None,",
+                "}"
+            ]
+        );
+        assert_ne!(
+            comparable("    error_message: None,"),
+            comparable("    error_message: Some(\n        \"x\",\n    ),")
+        );
+    }
+}
