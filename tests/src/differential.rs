@@ -188,16 +188,34 @@ impl Pair {
             return;
         };
         let range = range.intersect(&R::VERSIONS);
+        // The same difference in a run of versions is told once.
+        let mut last: Option<(i16, i16, String)> = None;
         for version in range.min..=range.max {
             self.compared += 1;
             let wanted = self.kafka.ask(version, &body(&self.kafka, version), &fix);
             let found = self.ours.ask(version, &body(&self.ours, version), &fix);
-            if wanted != found {
-                self.differences.push(format!(
-                    "{case}, version {version}:{}",
-                    first_differences(&wanted, &found)
-                ));
-            }
+            let difference = if wanted == found {
+                String::new()
+            } else {
+                first_differences(&wanted, &found)
+            };
+            last = match last.take() {
+                Some((from, to, told)) if told == difference && to + 1 == version => {
+                    Some((from, version, told))
+                }
+                before => {
+                    self.tell(case, before);
+                    Some((version, version, difference))
+                }
+            };
+        }
+        self.tell(case, last);
+    }
+
+    fn tell(&mut self, case: &str, difference: Option<(i16, i16, String)>) {
+        if let Some((from, to, told)) = difference.filter(|(.., told)| !told.is_empty()) {
+            self.differences
+                .push(format!("{case}, version {from} to {to}:{told}"));
         }
     }
 }
