@@ -291,6 +291,7 @@ impl Setup {
         if self.kind == Kind::Kafka {
             // What a node of ours does not claim would keep it from opening the directory.
             for feature in [
+                "eligible.leader.replicas.version",
                 "group.version",
                 "transaction.version",
                 "share.version",
