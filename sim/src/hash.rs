@@ -9,6 +9,8 @@ use trialog_core::io::{
     CloseReason, CloseWhy, ConnectError, DiskDone, DiskError, DiskOp, Effect, Halt, Input, Parts,
     Token,
 };
+use trialog_core::wire::batch::{BatchHeader, HEADER_LEN};
+use trialog_core::work::Facts;
 
 /// A hash that grows with every word given to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,11 +145,46 @@ impl Roll {
             Input::Worked { token, facts } => {
                 self.word(9);
                 self.token(*token);
-                self.shown(facts);
+                self.facts(facts);
             }
             Input::Wakeup => self.word(10),
             Input::Shutdown => self.word(11),
         }
+    }
+
+    fn facts(&mut self, facts: &Facts) {
+        match facts {
+            Facts::Validated(Ok(batch)) => {
+                self.word(0);
+                self.header(&batch.header);
+                self.bytes(&batch.body);
+                self.word(batch.log_append_time.cast_unsigned());
+                self.shown(&batch.marker);
+            }
+            Facts::Validated(Err(fault)) => {
+                self.word(1);
+                self.shown(fault);
+            }
+            Facts::Scanned(scanned) => {
+                self.word(2);
+                for batch in &scanned.batches {
+                    self.word(u64::from(batch.at) << 1 | u64::from(batch.crc_holds));
+                    self.header(&batch.header);
+                    self.shown(&batch.marker);
+                }
+                self.shown(&scanned.rest);
+            }
+            Facts::Found(found) => {
+                self.word(3);
+                self.shown(found);
+            }
+        }
+    }
+
+    fn header(&mut self, header: &BatchHeader) {
+        let mut bytes = [0_u8; HEADER_LEN];
+        header.encode(&mut &mut bytes[..]);
+        self.bytes(&bytes);
     }
 
     fn disk_result(&mut self, result: &Result<DiskDone, DiskError>) {

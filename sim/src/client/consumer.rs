@@ -99,6 +99,7 @@ pub struct Consumer {
     ask_metadata_at: Option<u64>,
     next_lookup: u64,
     next_seek: u64,
+    turn: usize,
     stopped: bool,
 }
 
@@ -119,6 +120,7 @@ impl Consumer {
             next_lookup: never(settings.lookup_interval),
             next_seek: never(settings.seek_interval),
             settings,
+            turn: 0,
             stopped: false,
         }
     }
@@ -367,15 +369,26 @@ impl Consumer {
         }
         let sessions = self.settings.sessions && version >= 7;
         let incremental = sessions && self.fetch.id != 0;
-        let mut topics: BTreeMap<TopicNo, Vec<FetchPartition>> = BTreeMap::new();
-        for (tp, at) in &wanted {
+        // A small answer holds the first partitions only: each gets its turn to be the first.
+        self.turn = self.turn.wrapping_add(1);
+        let (early, late): (Vec<_>, Vec<_>) = wanted
+            .iter()
+            .enumerate()
+            .partition(|(nth, _)| *nth < self.turn % wanted.len());
+        let mut topics: Vec<(TopicNo, Vec<FetchPartition>)> = Vec::new();
+        for (_, (tp, at)) in late.into_iter().chain(early) {
             if !incremental || self.fetch.told.get(tp) != Some(at) {
-                topics.entry(tp.topic).or_default().push(FetchPartition {
-                    partition: tp.index,
-                    fetch_offset: *at,
-                    partition_max_bytes: self.settings.partition_max_bytes,
-                    ..Default::default()
-                });
+                if topics.last().is_none_or(|(topic, _)| *topic != tp.topic) {
+                    topics.push((tp.topic, Vec::new()));
+                }
+                if let Some((_, partitions)) = topics.last_mut() {
+                    partitions.push(FetchPartition {
+                        partition: tp.index,
+                        fetch_offset: *at,
+                        partition_max_bytes: self.settings.partition_max_bytes,
+                        ..Default::default()
+                    });
+                }
             }
         }
         let mut forgotten: BTreeMap<TopicNo, Vec<i32>> = BTreeMap::new();
