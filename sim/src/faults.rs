@@ -119,16 +119,21 @@ impl Swarm {
     #[must_use]
     pub fn draw(choices: &mut Choices, duration: u64) -> Swarm {
         let mut plan = Vec::new();
-        for fault in Fault::ALL {
+        let mut kinds = 0;
+        let spare = choices.below(Fault::ALL.len() as u64, Subsystem::Swarm, 50);
+        for (nth, fault) in (0_u64..).zip(Fault::ALL) {
             let subject = fault as u64;
             let (of_hundred, typical) = fault.habit();
-            if choices.below(100, Subsystem::Swarm, subject) >= of_hundred {
+            // A seed that drew hardly any fault gets the ordinary ones all the same.
+            let meagre = kinds < 2 && nth + 4 > spare && of_hundred >= 50;
+            if choices.below(100, Subsystem::Swarm, subject) >= of_hundred && !meagre {
                 continue;
             }
-            // From a third of the typical gap to thrice.
+            kinds += 1;
+            // From a third of the typical gap to twice.
             let gap = choices.between(
                 typical * SECOND / 3,
-                typical * SECOND * 3,
+                typical * SECOND * 2,
                 Subsystem::Swarm,
                 subject,
             );

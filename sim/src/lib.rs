@@ -3,6 +3,7 @@
 //! Network, disk, clocks, processes, clients and checkers are data here; nothing owns a file, a thread or a wall clock.
 #![forbid(unsafe_code)]
 
+mod brief;
 pub mod check;
 pub mod choice;
 pub mod client;

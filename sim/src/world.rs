@@ -13,12 +13,13 @@ use trialog_core::mark::Mark;
 use trialog_core::work::{self, Job};
 
 use crate::Options;
+use crate::brief;
 use crate::check::{Invariant, Judge, image};
 use crate::choice::{Choices, Subsystem};
 use crate::client::caller::{Call, Caller};
 use crate::client::{Act, Client, Cx, MILLISECOND, SECOND};
 use crate::clock::{Clock, EPOCH_MS};
-use crate::disk::{Cut, Disk, OpId};
+use crate::disk::{Cut, OpId};
 use crate::faults::{Fault, Pace, Swarm, lasts};
 use crate::hash::{Roll, subject};
 use crate::machine::Machine;
@@ -392,7 +393,7 @@ impl World {
     fn step(&mut self, input: Input) {
         self.roll.input(&input);
         if self.log.is_some() {
-            let line = brief_input(&input);
+            let line = brief::input(&input);
             self.note(|| format!("<- {line}"));
         }
         let mut effects = std::mem::take(&mut self.effects);
@@ -435,7 +436,7 @@ impl World {
 
     fn carry_out(&mut self, effect: Effect) {
         if self.log.is_some() {
-            let line = brief_effect(&effect);
+            let line = brief::effect(&effect);
             self.note(|| format!("-> {line}"));
         }
         let mut out = Outcome::default();
@@ -1035,62 +1036,5 @@ fn reaches_node(event: &Event) -> bool {
         | Event::Audit
         | Event::Heal
         | Event::Look => false,
-    }
-}
-
-fn brief_input(input: &Input) -> String {
-    match input {
-        Input::Frame { conn, frame } => {
-            let word = |at: usize| {
-                frame
-                    .get(at..at + 2)
-                    .map_or(-1, |bytes| i16::from_be_bytes([bytes[0], bytes[1]]))
-            };
-            let api = trialog_core::wire::ApiKey::from_code(word(0));
-            let api = api.map_or("?", |api| api.name());
-            format!("{conn:?} {api} v{}, {} bytes", word(2), frame.len())
-        }
-        Input::Disk { token, result } => match result {
-            Ok(trialog_core::io::DiskDone::Read(bytes)) => {
-                format!(
-                    "Disk {}.{} read {} bytes",
-                    token.slot,
-                    token.generation,
-                    bytes.len()
-                )
-            }
-            Ok(done) => format!("Disk {}.{} {done:?}", token.slot, token.generation),
-            Err(error) => format!("Disk {}.{} {error:?}", token.slot, token.generation),
-        },
-        Input::Worked { token, facts: _ } => format!("Worked {}.{}", token.slot, token.generation),
-        Input::Start
-        | Input::Opened { .. }
-        | Input::Connected { .. }
-        | Input::ConnectFailed { .. }
-        | Input::Sent { .. }
-        | Input::Closed { .. }
-        | Input::Wakeup
-        | Input::Shutdown => format!("{input:?}"),
-    }
-}
-
-fn brief_effect(effect: &Effect) -> String {
-    match effect {
-        Effect::Send { conn, parts } => format!("{conn:?} send {} bytes", parts.len()),
-        Effect::Disk { token, op } => {
-            format!(
-                "Disk {}.{} {}",
-                token.slot,
-                token.generation,
-                Disk::brief(op)
-            )
-        }
-        Effect::Work { token, job: _ } => format!("Work {}.{}", token.slot, token.generation),
-        Effect::Connect { .. }
-        | Effect::Pause { .. }
-        | Effect::Resume { .. }
-        | Effect::Close { .. }
-        | Effect::FrameLimit { .. }
-        | Effect::Halt { .. } => format!("{effect:?}"),
     }
 }

@@ -72,6 +72,8 @@ struct Lane {
     queue: VecDeque<Batch>,
     epoch: (i64, i16),
     sequence: i32,
+    /// The broker has acknowledged a batch of this epoch, so it knows the producer.
+    known: bool,
     /// Nothing was acknowledged since the faults ended.
     unproven: bool,
 }
@@ -467,6 +469,7 @@ impl Producer {
         if lane.epoch != id && !tried {
             lane.epoch = id;
             lane.sequence = 0;
+            lane.known = false;
         }
         let (epoch, sequence) = (lane.epoch, lane.sequence);
         let Some(batch) = lane.queue.iter_mut().find(|batch| batch.serial == serial) else {
@@ -588,12 +591,14 @@ impl Producer {
             }
             if let Some(lane) = self.lanes.get_mut(&tp) {
                 lane.unproven = false;
+                lane.known |= first;
             }
         } else if error == ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER
             || error == ErrorCode::UNKNOWN_PRODUCER_ID
             || error == ErrorCode::INVALID_PRODUCER_EPOCH
         {
-            if first && self.batch(tp, serial).is_some() {
+            let known = self.lanes.get(&tp).is_some_and(|lane| lane.known);
+            if first && known {
                 let writer = self.batch(tp, serial).and_then(|batch| batch.writer);
                 cx.judge.violate(
                     Invariant::Order,
@@ -603,7 +608,12 @@ impl Producer {
                     ),
                 );
             }
-            self.again(cx.now, tp, serial);
+            if first {
+                // A broker that does not know a producer takes any sequence: a later batch was sooner than the first.
+                self.give_up(cx, tp);
+            } else {
+                self.again(cx.now, tp, serial);
+            }
         } else if error.is_retriable() {
             if error != ErrorCode::REQUEST_TIMED_OUT {
                 self.ask_metadata_at = Some(cx.now + self.settings.retry_backoff);

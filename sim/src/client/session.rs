@@ -73,6 +73,8 @@ pub struct Session<T> {
     failures: u32,
 }
 
+/// From here on Produce and Fetch speak of topics by id.
+const TOPIC_IDS: i16 = 13;
 /// No answer is longer.
 const ANSWER_LIMIT: u32 = 100 << 20;
 
@@ -119,10 +121,20 @@ impl<T> Session<T> {
     /// The version in which this client asks `api`; `None` if both sides share none.
     #[must_use]
     pub fn version(&self, api: ApiKey) -> Option<i16> {
+        let version = self.aged(api)?;
+        let by_topic_id = matches!(api, ApiKey::Produce | ApiKey::Fetch) && version >= TOPIC_IDS;
+        // Topic ids come with Metadata v10: a client that is older there names topics here. KIP-516.
+        match by_topic_id && self.aged(ApiKey::Metadata)? < 10 {
+            true => Some(TOPIC_IDS - 1),
+            false => Some(version),
+        }
+    }
+
+    fn aged(&self, api: ApiKey) -> Option<i16> {
         let (min, max) = *self.versions.get(&api.code())?;
         let min = min.max(*api.versions().start());
         let max = max.min(api.latest_stable_version());
-        (min <= max).then(|| (max - self.profile.age.rem_euclid(max - min + 1)).max(min))
+        (min <= max).then(|| max - self.profile.age.rem_euclid(max - min + 1))
     }
 
     /// Sends a request; `tag` comes back with its answer.
