@@ -189,8 +189,9 @@ impl Node {
         match notice {
             Notice::MetadataLogOpened(log) => rooms.quorum.start(cx, &mut rooms.store, log),
             Notice::Opened(log) => {
-                self.replicas
-                    .open(cx, &mut rooms.store, &mut rooms.partitions, log)
+                let partitions = &mut rooms.partitions;
+                self.replicas.open(cx, &mut rooms.store, partitions, log);
+                api.on_opened(rooms, cx, log);
             }
             Notice::AllOpened => {
                 self.logs_found = true;

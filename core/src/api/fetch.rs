@@ -48,7 +48,9 @@ pub(super) struct FetchWait {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Slot {
     log: Option<LogId>,
-    /// Bytes that it could bring when it was last looked at.
+    /// Bytes that it brought when it was last looked at, or may bring from disk.
+    bytes: u64,
+    /// Bytes that count towards `min_bytes`: as many as were asked for where more is there than whole batches that fit.
     readable: u64,
     reading: bool,
     result: FetchResult,
@@ -137,8 +139,8 @@ impl Api {
             let slot = &wait.slots[at];
             look.urgent |= slot.is_urgent();
             look.bytes += slot.readable;
-            left = left.saturating_sub(slot.readable);
-            at_least_one &= slot.readable == 0;
+            left = left.saturating_sub(slot.bytes);
+            at_least_one &= slot.bytes == 0;
         }
         look
     }
@@ -305,6 +307,7 @@ impl Slot {
         let error = target.err().unwrap_or(ErrorCode::NONE);
         Slot {
             log: target.ok(),
+            bytes: 0,
             readable: 0,
             reading: false,
             result: FetchResult::failed(key, ask, error),
@@ -320,10 +323,10 @@ impl Slot {
     fn fail(&mut self, error: ErrorCode) {
         let (key, ask) = (self.result.key.clone(), self.result.ask);
         self.result = FetchResult::failed(key, ask, error);
-        self.readable = 0;
+        (self.bytes, self.readable) = (0, 0);
     }
 
-    /// Reads the partition as it is now. Returns the read of the disk that must end first, if one must; `readable` then counts as
+    /// Reads the partition as it is now. Returns the read of the disk that must end first, if one must; `bytes` then counts as
     /// much as it may bring.
     fn read(
         &mut self,
@@ -336,7 +339,7 @@ impl Slot {
         let ask = self.result.ask;
         let wanted = left.min(u64::try_from(ask.max_bytes).unwrap_or(0));
         let max_bytes = u32::try_from(wanted).unwrap_or(u32::MAX);
-        self.readable = 0;
+        (self.bytes, self.readable) = (0, 0);
         match rooms.fetch_one(cx, log, ask, max_bytes, at_least_one) {
             Err(error) => {
                 self.fail(error);
@@ -351,12 +354,19 @@ impl Slot {
                 self.result.records = Parts::new();
                 match found.outcome {
                     ReadOutcome::Ready(records) => {
-                        self.readable = records.parts.len() as u64;
+                        self.bytes = records.parts.len() as u64;
+                        let more = records.next < found.high_watermark && found.diverging.is_none();
+                        self.readable = if more {
+                            self.bytes.max(wanted)
+                        } else {
+                            self.bytes
+                        };
                         self.result.records = records.parts;
                         None
                     }
                     ReadOutcome::Later(read) => {
-                        self.readable = wanted.max(1);
+                        self.bytes = wanted.max(1);
+                        self.readable = self.bytes;
                         Some(read)
                     }
                 }

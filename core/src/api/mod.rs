@@ -133,6 +133,8 @@ pub struct Api {
     pending: Pending<produce::Checking>,
     /// Produce requests of a connection that have not been appended, oldest first.
     appends: BTreeMap<ConnId, VecDeque<RequestId>>,
+    /// Connections whose next append waits until a log is open.
+    opening: BTreeMap<LogId, BTreeSet<ConnId>>,
     /// Reads and lookups of the disk, and the place in the request that they are for.
     reads: BTreeMap<ReadId, (RequestId, usize)>,
     /// Waits for commit, by offset of the metadata log.
@@ -166,6 +168,7 @@ impl Api {
             requests: BTreeMap::new(),
             pending: Pending::new(Room::Api),
             appends: BTreeMap::new(),
+            opening: BTreeMap::new(),
             reads: BTreeMap::new(),
             commits: BTreeSet::new(),
             timers: BTreeSet::new(),
@@ -436,6 +439,7 @@ impl Api {
         for request in fetches {
             self.wake_fetch(rooms, cx, request, log);
         }
+        self.on_opened(rooms, cx, log);
     }
 
     /// A log starts at `start` for good.

@@ -84,6 +84,16 @@ struct Outcome {
     message: Option<String>,
 }
 
+impl ProduceWait {
+    /// A log that is not open yet and that this request goes to.
+    fn opening(&self, rooms: &Rooms) -> Option<LogId> {
+        let logs = self.slots.iter().filter_map(|slot| slot.log);
+        let partitions = logs.filter_map(|log| rooms.partitions.of(log));
+        let mut opening = partitions.filter(|partition| partition.is_opening());
+        opening.next().map(|partition| partition.log)
+    }
+}
+
 impl Outcome {
     fn failed(error: ErrorCode) -> Outcome {
         Outcome {
@@ -226,15 +236,27 @@ impl Api {
                 self.appends.remove(&conn);
                 return;
             };
-            if let Some(Waiting::Produce(wait)) = self.requests.get(&first)
-                && wait.unchecked > 0
-            {
-                return;
+            if let Some(Waiting::Produce(wait)) = self.requests.get(&first) {
+                if wait.unchecked > 0 {
+                    return;
+                }
+                // A topic that was just created: refusing this batch and taking the next one would break the producer's sequence.
+                if let Some(log) = wait.opening(rooms) {
+                    self.opening.entry(log).or_default().insert(conn);
+                    return;
+                }
             }
             queue.pop_front();
             if let Some(Waiting::Produce(wait)) = self.requests.remove(&first) {
                 self.append(rooms, cx, wait);
             }
+        }
+    }
+
+    /// A log is open, has failed or is gone: appends that waited for that go on.
+    pub fn on_opened(&mut self, rooms: &mut Rooms, cx: &mut Cx, log: LogId) {
+        for conn in self.opening.remove(&log).unwrap_or_default() {
+            self.append_in_order(rooms, cx, conn);
         }
     }
 

@@ -148,6 +148,12 @@ impl Partition {
         self.open && !self.offline
     }
 
+    /// Is its log still to be opened, by this node as its leader?
+    #[must_use]
+    pub fn is_opening(&self) -> bool {
+        self.leads() && !self.open && !self.offline
+    }
+
     /// Does this node lead it?
     #[must_use]
     pub fn leads(&self) -> bool {

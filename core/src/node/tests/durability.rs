@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::stories::{bytes, create_topic, fetch, fetched, produce, produced};
+use super::stories::{bytes, create_topic, fetch, fetched, produce, produced, topic_request};
 use super::world::{World, batch};
 use crate::ids::{ProducerId, Uuid};
 use crate::io::{Halt, Input};
 use crate::mark::Mark;
 use crate::wire::batch::{BatchOptions, RecordToWrite, encode_batch};
-use crate::wire::{ErrorCode, FetchRequest, ProduceRequest};
+use crate::wire::{CreateTopicsRequest, ErrorCode, FetchRequest, ProduceRequest};
 
 /// A batch of an idempotent producer.
 fn sequenced(topic: Uuid, sequence: i32, value: &'static str) -> ProduceRequest {
@@ -196,4 +196,50 @@ fn two_runs_of_the_same_story_are_the_same() {
         (world.node.digest(), world.marks)
     };
     assert_eq!(story(), story());
+}
+
+#[test]
+fn a_topic_that_is_being_created_keeps_a_producers_batches_in_order() {
+    let mut world = World::ready();
+    let (admin, conn) = (world.connect(), world.connect());
+    world.hold_syncs = true;
+    let request = topic_request("t", 1);
+    let created = world.send(admin, 7, &request);
+    // The metadata log commits, the partition's directory and files are still on their way.
+    for _ in 0..1000 {
+        let name = world.node.image().topics.id("t");
+        if name.is_some() {
+            break;
+        }
+        let effect = world.waiting.pop_front().expect("the disk has work");
+        world.happen(effect);
+    }
+    let topic = world
+        .node
+        .image()
+        .topics
+        .id("t")
+        .expect("a committed topic");
+    assert!(
+        world
+            .node
+            .partitions()
+            .iter()
+            .all(|partition| partition.is_opening())
+    );
+    assert!(!world.has_answer(admin), "told when it can be written");
+    let first = world.send(conn, 13, &sequenced(topic, 0, "a"));
+    let second = world.send(conn, 13, &sequenced(topic, 1, "b"));
+    world.hold_syncs = false;
+    world.settle();
+    for (base, id) in [(0, first), (1, second)] {
+        let response = world.answer::<ProduceRequest>(conn, id);
+        let partition = produced(&response);
+        assert_eq!(
+            (partition.error_code, partition.base_offset),
+            (ErrorCode::NONE, base)
+        );
+    }
+    let response = world.answer::<CreateTopicsRequest>(admin, created);
+    assert_eq!(response.topics[0].error_code, ErrorCode::NONE);
 }

@@ -24,8 +24,8 @@ use crate::wire::{
     OffsetForLeaderEpochRequest, ProduceRequest, ProduceResponse,
 };
 
-pub fn create_topic(world: &mut World, conn: ConnId, name: &str, partitions: i32) -> Uuid {
-    let request = CreateTopicsRequest {
+pub fn topic_request(name: &str, partitions: i32) -> CreateTopicsRequest {
+    CreateTopicsRequest {
         topics: vec![CreatableTopic {
             name: name.to_owned().into(),
             num_partitions: partitions,
@@ -34,8 +34,11 @@ pub fn create_topic(world: &mut World, conn: ConnId, name: &str, partitions: i32
         }],
         timeout_ms: 1000,
         ..Default::default()
-    };
-    let response = world.ask(conn, 7, &request);
+    }
+}
+
+pub fn create_topic(world: &mut World, conn: ConnId, name: &str, partitions: i32) -> Uuid {
+    let response = world.ask(conn, 7, &topic_request(name, partitions));
     assert_eq!(
         response.topics[0].error_code,
         ErrorCode::NONE,
@@ -514,6 +517,23 @@ fn a_fetch_of_another_epoch_is_fenced() {
         fetched(&response).error_code,
         ErrorCode::UNKNOWN_LEADER_EPOCH
     );
+}
+
+#[test]
+fn a_fetch_does_not_wait_for_more_than_it_can_hold() {
+    let mut world = World::ready();
+    let conn = world.connect();
+    let topic = create_topic(&mut world, conn, "t", 1);
+    for _ in 0..3 {
+        world.ask(conn, 13, &produce(-1, topic, 0, &["a"]));
+    }
+    let size = i32::try_from(batch(&["a"]).len()).unwrap();
+    let mut request = fetch(topic, 0);
+    // One batch fits and two do not, but as many bytes as are wanted are there.
+    request.min_bytes = size + 1;
+    request.topics[0].partitions[0].partition_max_bytes = size + 1;
+    let response = world.ask(conn, 17, &request);
+    assert_eq!(bytes(fetched(&response)), batch(&["a"]).len());
 }
 
 #[test]
