@@ -11,7 +11,7 @@ use crate::ids::{LeaderEpoch, Uuid};
 use crate::io::Name;
 use crate::metadata::features;
 use crate::quorum::checkpoint::BOOTSTRAP_FILE_NAME;
-use crate::quorum::{Checkpoint, SnapshotId};
+use crate::quorum::{Checkpoint, KRAFT_VERSION_MAX, SnapshotId};
 use crate::wire::voters_record::{Endpoint, KRaftVersionFeature, Voter};
 use crate::wire::{FeatureLevelRecord, MetadataRecord, Str, VotersRecord};
 
@@ -50,12 +50,12 @@ impl Format<'_> {
     /// Something that is asked for cannot be: what, and what to do.
     pub fn files(&self) -> Result<Vec<Vec<FormatFile>>, String> {
         self.check()?;
-        let bootstrap = self.bootstrap()?.encode(LeaderEpoch(0), self.now_ms);
+        let bootstrap = self.encode(&self.bootstrap()?);
         let metadata = self.config.metadata_log_dir();
         let directories = self.directory_ids.iter().enumerate().map(|(at, id)| {
             let mut files = vec![file(None, BOOTSTRAP_FILE_NAME, bootstrap.clone())];
             if self.standalone && at == metadata {
-                let content = self.voters(*id)?.encode(LeaderEpoch(0), self.now_ms);
+                let content = self.encode(&self.voters(*id)?);
                 files.push(file(
                     Some("__cluster_metadata-0"),
                     &SnapshotId::BOOTSTRAP.file_name(),
@@ -67,6 +67,11 @@ impl Format<'_> {
             Ok(files)
         });
         directories.collect()
+    }
+
+    fn encode(&self, checkpoint: &Checkpoint) -> Bytes {
+        // A level is written in version 0 whatever it is.
+        checkpoint.encode(LeaderEpoch(0), self.now_ms, |_| 0)
     }
 
     fn check(&self) -> Result<(), String> {
@@ -161,7 +166,7 @@ impl Format<'_> {
             endpoints: vec![endpoint],
             kraft_version_feature: KRaftVersionFeature {
                 min_supported_version: 0,
-                max_supported_version: features::KRAFT_VERSION_MAX,
+                max_supported_version: KRAFT_VERSION_MAX,
                 ..Default::default()
             },
             ..Default::default()
@@ -265,6 +270,18 @@ mod tests {
                 .expect_err("no voter")
                 .contains("--standalone")
         );
+    }
+
+    #[test]
+    fn what_the_quorum_implements_is_claimed() {
+        assert!(features::implements(
+            features::KRAFT_VERSION,
+            KRAFT_VERSION_MAX
+        ));
+        assert!(!features::implements(
+            features::KRAFT_VERSION,
+            KRAFT_VERSION_MAX + 1
+        ));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::log::{LogStore, Notice};
 use crate::metadata::{Delta, Image, ReplayError};
 use crate::mutant::Mutants;
 use crate::partition::{Partitions, Replicas};
-use crate::quorum::{Quorum, QuorumEvent, Voting};
+use crate::quorum::{Quorum, QuorumConfig, QuorumEvent, SnapshotId};
 use crate::rng::{Purpose, Rng};
 use crate::time::{Instant, Now};
 use crate::wire::MetadataRecord;
@@ -74,7 +74,7 @@ impl Node {
             rooms: Rooms {
                 node,
                 store: LogStore::new(crate::partition::replicas::store_config(&config), &boot),
-                quorum: Quorum::new(Voting::of(&config)),
+                quorum: Quorum::new(QuorumConfig::of(&config)),
                 controller: Controller::new(&config),
                 image: Image::default(),
                 partitions: Partitions::default(),
@@ -157,6 +157,7 @@ impl Node {
                 self.api.on_committed(cx, committed);
             }
             moved |= self.start_further(cx);
+            self.take_snapshot(cx);
             moved |= self.api.run(&mut self.rooms, cx) > 0;
             if !moved || self.phase == Phase::Halted {
                 return;
@@ -265,6 +266,19 @@ impl Node {
             Ok(()) => self.replicas.note(&self.rooms.image, delta),
             Err(error) => self.halt(cx, unreadable(&error)),
         }
+    }
+
+    /// Writes the image down when the metadata log has grown enough since it last was.
+    fn take_snapshot(&mut self, cx: &mut Cx) {
+        let Rooms { quorum, image, .. } = &mut self.rooms;
+        if !quorum.is_snapshot_due(cx.now.mono) || image.in_transaction() {
+            return;
+        }
+        let id = SnapshotId {
+            end: image.offset.next(),
+            epoch: image.epoch,
+        };
+        quorum.take_snapshot(cx, id, image.to_versioned_records());
     }
 
     /// A log that no topic has is left over only if everything that was loaded is committed: a removal that power loss could still undo

@@ -176,10 +176,9 @@ impl Controller {
         }
         // A replica never changes its directory here: there are no reassignments and no moves between directories.
         let created: Vec<Uuid> = delta
-            .partitions
+            .partitions_created
             .iter()
             .filter_map(|(id, index)| self.image.topics.partition(*id, *index))
-            .filter(|partition| partition.partition_epoch == 0)
             .flat_map(|partition| partition.directories.iter().copied())
             .collect();
         for directory in created {

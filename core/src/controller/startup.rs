@@ -10,8 +10,9 @@ use crate::metadata::Image;
 use crate::metadata::features;
 use crate::wire::{
     AbortTransactionRecord, BeginTransactionRecord, BrokerRegistrationChangeRecord,
-    EndTransactionRecord, MetadataRecord, PartitionChangeRecord, RegisterBrokerRecord,
-    RegisterControllerRecord, Str, register_broker_record, register_controller_record,
+    EndTransactionRecord, FeatureLevelRecord, MetadataRecord, PartitionChangeRecord,
+    RegisterBrokerRecord, RegisterControllerRecord, Str, register_broker_record,
+    register_controller_record,
 };
 
 /// The most records that one piece writes.
@@ -62,7 +63,8 @@ impl Controller {
     }
 
     /// The records of the next piece of the start, which belong at offset `next` and after; none if a piece has nothing to change, `None` when the
-    /// start waits for `logs_open` (this broker has opened all its logs) or has ended. `bootstrap` is what `bootstrap.checkpoint` holds.
+    /// start waits for `logs_open` (this broker has opened all its logs) or has ended. `bootstrap` is what `bootstrap.checkpoint` holds; a directory
+    /// without one starts at the latest level, as with Kafka.
     ///
     /// # Errors
     /// The cluster has finalized something that this release lacks: a sentence that names it.
@@ -113,6 +115,12 @@ impl Controller {
             refuse_missing(&self.image)?;
             return Ok(records);
         }
+        let latest = [latest_level().into()];
+        let bootstrap = if bootstrap.is_empty() {
+            &latest
+        } else {
+            bootstrap
+        };
         let mut image = Image::default();
         for record in bootstrap {
             image
@@ -318,6 +326,15 @@ impl Controller {
             }
         }
         (records, None)
+    }
+}
+
+/// The level of a cluster that nobody chose one for.
+fn latest_level() -> FeatureLevelRecord {
+    FeatureLevelRecord {
+        name: features::METADATA_VERSION.into(),
+        feature_level: features::METADATA_VERSION_MAX,
+        ..Default::default()
     }
 }
 

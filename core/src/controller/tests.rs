@@ -262,12 +262,19 @@ fn a_start_waits_for_the_logs_and_refuses_levels_that_it_lacks() {
         refused.contains("group.version=1, transaction.version=2"),
         "{refused}"
     );
+    let no_level = bootstrap(&[("group.version", 0)]);
     let mut controller = Controller::new(&config);
-    assert!(
-        controller
-            .startup(&me(1), &[], Offset(0), true)
-            .expect_err("nothing")
-            .contains("format")
+    let refused = controller
+        .startup(&me(1), &no_level, Offset(0), true)
+        .expect_err("no metadata.version");
+    assert!(refused.contains("format"), "{refused}");
+    let mut controller = Controller::new(&config);
+    let latest = controller.startup(&me(1), &[], Offset(0), true);
+    assert_eq!(
+        latest
+            .expect("the latest level")
+            .map(|records| records.len()),
+        Some(3)
     );
 }
 

@@ -268,6 +268,9 @@ impl LogStore {
         for entry in opening.entries.iter().filter(|entry| !entry.dir) {
             let text = entry.name.as_str();
             let is_snapshot_of_metadata = text.contains(".checkpoint");
+            if is_snapshot_of_metadata {
+                log.checkpoints.push(entry.name.clone());
+            }
             if let Some(plain) = text.strip_suffix(".swap") {
                 // KAFKA-6264: a swap file at or above a cleaned one belongs to an operation that did not complete.
                 let incomplete = cleaned_from

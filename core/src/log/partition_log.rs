@@ -16,6 +16,7 @@ use super::notice::{LogView, ReadId};
 use super::opening::Opening;
 use super::producers::{Producers, Undo};
 use super::segment::Segment;
+use crate::io::Name;
 
 /// What a log is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,6 +111,8 @@ pub(super) struct Log {
     pub(super) epochs_pending_from: Option<Offset>,
     pub(super) epochs_writing: bool,
     pub(super) producers: Producers,
+    /// Names of the metadata snapshots, and of what is left of unfinished ones, that were in its directory when it was opened.
+    pub(super) checkpoints: Vec<Name>,
     /// Offsets of the producer snapshots in its directory.
     pub(super) snapshots: BTreeSet<Offset>,
     /// The disk was full: appends from here on are lost once all writes are back, and why.
@@ -166,6 +169,7 @@ impl Log {
             epochs_pending_from: None,
             epochs_writing: false,
             producers: Producers::default(),
+            checkpoints: Vec::new(),
             snapshots: BTreeSet::new(),
             full: None,
             flush_at: None,

@@ -357,6 +357,26 @@ impl LogStore {
         read
     }
 
+    /// Names of the metadata snapshots, and of what is left of unfinished ones, that were in a log's directory when it was opened.
+    pub fn checkpoint_names(&self, id: LogId) -> Vec<Name> {
+        self.log(id)
+            .map(|log| log.checkpoints.clone())
+            .unwrap_or_default()
+    }
+
+    /// Removes a small file of a log's directory. Nobody is told: a file that stays is found at the next start.
+    pub fn remove_file(&mut self, cx: &mut Cx<'_>, id: LogId, name: Name) {
+        let Some(log) = self.log_mut(id) else {
+            return;
+        };
+        log.checkpoints.retain(|known| *known != name);
+        let (dir, handle) = (log.dir, log.handle);
+        if self.dirs[dir].failed.is_none() {
+            let unlink = vec![super::plan::may(DiskOp::Unlink { dir: handle, name })];
+            self.begin_plan(cx, dir, [unlink], Then::Nothing);
+        }
+    }
+
     /// Replaces a small file of a log's directory, as durably as can be: [`Notice::FileReplaced`].
     pub fn replace_file(
         &mut self,

@@ -16,6 +16,8 @@ pub struct Delta {
     pub topics_removed: Vec<Topic>,
     /// Partitions that are new or whose leader, replicas, ISR or epochs changed.
     pub partitions: BTreeSet<(Uuid, i32)>,
+    /// Partitions that are new, whatever state they begin in.
+    pub partitions_created: BTreeSet<(Uuid, i32)>,
     /// Resources whose properties changed.
     pub configs: BTreeSet<Resource>,
     /// Brokers or controllers registered, left, or changed.
@@ -34,6 +36,7 @@ impl Delta {
     pub(super) fn remove_topic(&mut self, topic: Topic) {
         self.topics_created.remove(&topic.id);
         self.partitions.retain(|(id, _)| *id != topic.id);
+        self.partitions_created.retain(|(id, _)| *id != topic.id);
         self.topics_removed.push(topic);
     }
 }

@@ -10,7 +10,7 @@ pub const METADATA_VERSION: &str = "metadata.version";
 pub const KRAFT_VERSION: &str = "kraft.version";
 
 /// Voters are records, with the directory of each (KIP-853); here there is one.
-pub const KRAFT_VERSION_MAX: i16 = 1;
+const KRAFT_VERSION_MAX: i16 = 1;
 
 /// 3.3-IV3, the least that Kafka 4 reads.
 pub const METADATA_VERSION_MIN: i16 = 7;

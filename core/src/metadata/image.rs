@@ -246,7 +246,10 @@ impl Image {
             MetadataRecord::Partition(record) => {
                 let (id, index) = (record.topic_id, record.partition_id);
                 let topic = self.topics.topic_mut(id).ok_or_else(|| unknown_topic(id))?;
-                topic.partitions.insert(index, Partition::of(&record));
+                let before = topic.partitions.insert(index, Partition::of(&record));
+                if before.is_none() {
+                    delta.partitions_created.insert((id, index));
+                }
                 delta.partitions.insert((id, index));
             }
             MetadataRecord::PartitionChange(record) => {
@@ -431,6 +434,17 @@ impl Image {
                 "a record names broker {id} at epoch {epoch}, which is not registered"
             ))
         })
+    }
+
+    /// Records that give this image to an empty one, each with the version to write it in.
+    #[must_use]
+    pub fn to_versioned_records(&self) -> Vec<(MetadataRecord, i16)> {
+        let metadata_version = self.metadata_version();
+        let versioned = |record: MetadataRecord| {
+            let version = features::record_version(&record, metadata_version);
+            (record, version)
+        };
+        self.to_records().into_iter().map(versioned).collect()
     }
 
     /// Records that give this image to an empty one, in the order of Kafka's snapshots. Allocates as much as the image is large.

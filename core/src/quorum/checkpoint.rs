@@ -2,11 +2,12 @@
 //!
 //! Owns the bytes. Which records, and where the bytes go, is the caller's.
 
+use std::collections::VecDeque;
+
 use bytes::{Bytes, BytesMut};
 
 use super::records::{Batch, Content, Control, decode, encode_control, encode_records};
 use crate::ids::{LeaderEpoch, Offset};
-use crate::metadata::features;
 use crate::wire::batch::{self, PREFIX_LEN, prefix};
 use crate::wire::{
     KRaftVersionRecord, MetadataRecord, SnapshotFooterRecord, SnapshotHeaderRecord, VotersRecord,
@@ -68,113 +69,203 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// The bytes of the file. `epoch` goes into the batches (0 in `bootstrap.checkpoint`).
+    /// The bytes of the file, in one go. `epoch` goes into the batches (0 in `bootstrap.checkpoint`), each record is written in its
+    /// `version`.
     #[must_use]
-    pub fn encode(&self, epoch: LeaderEpoch, now_ms: i64) -> Bytes {
-        let mut file = File {
-            bytes: BytesMut::new(),
-            next: Offset(0),
-            epoch,
+    pub fn encode(
+        &self,
+        epoch: LeaderEpoch,
+        now_ms: i64,
+        version: impl Fn(&MetadataRecord) -> i16,
+    ) -> Bytes {
+        let head = Head {
+            last_timestamp: self.last_timestamp,
+            kraft_version: self.kraft_version,
+            voters: self.voters.clone(),
         };
-        let mut head = vec![Control::SnapshotHeader(SnapshotHeaderRecord {
-            last_contained_log_timestamp: self.last_timestamp,
-            ..Default::default()
-        })];
-        if self.kraft_version > 0 {
-            head.push(Control::KRaftVersion(KRaftVersionRecord {
-                kraft_version: self.kraft_version,
-                ..Default::default()
-            }));
-            head.extend(self.voters.clone().map(Control::Voters));
-        }
-        file.push(&encode_control(&head, now_ms), head.len());
-        let level = self.records.iter().find_map(|record| match record {
-            MetadataRecord::FeatureLevel(level) if level.name == features::METADATA_VERSION => {
-                Some(level.feature_level)
+        let records = self
+            .records
+            .iter()
+            .map(|record| (record.clone(), version(record)));
+        let mut writer = CheckpointWriter::new(&head, records.collect(), epoch, now_ms);
+        loop {
+            if let Some(file) = writer.go_on() {
+                return file;
             }
-            _ => None,
-        });
-        for records in self.records.chunks(BATCH_RECORDS) {
-            let versioned = |record: &MetadataRecord| {
-                let version = features::record_version(record, level.unwrap_or_default());
-                (record.clone(), version)
-            };
-            let versioned: Vec<_> = records.iter().map(versioned).collect();
-            file.push(&encode_records(&versioned, now_ms), versioned.len());
         }
-        let foot = [Control::SnapshotFooter(SnapshotFooterRecord::default())];
-        file.push(&encode_control(&foot, now_ms), foot.len());
-        file.bytes.freeze()
     }
 
-    /// Reads the bytes of a file.
+    /// Reads the bytes of a file, in one go.
     ///
     /// # Errors
     /// A checksum is wrong, header or footer is missing, or a record cannot be read.
     pub fn decode(file: &Bytes) -> Result<Checkpoint, String> {
-        for view in batch::batches(file) {
-            let view =
-                view.map_err(|error| format!("it holds bytes that are no batch: {error:?}"))?;
-            if batch::checksum(&view.bytes) != view.header.crc {
-                return Err(format!(
-                    "the checksum of the batch at byte {} is wrong",
-                    view.at
-                ));
-            }
+        let mut reader = CheckpointReader::new(file.clone());
+        let mut records = Vec::new();
+        while let Some(piece) = reader.go_on()? {
+            records.extend(piece);
         }
-        let mut checkpoint = Checkpoint::default();
-        let (mut header, mut footer) = (false, false);
-        let mut next = Offset(0);
-        for Batch {
-            base,
-            last,
-            content,
-            ..
-        } in decode(file)?
-        {
-            // Offsets precede what the checksum covers.
-            if base != next {
-                return Err(format!("offset {base} follows where {next} should"));
-            }
-            next = last.next();
-            if footer {
-                return Err("records follow its footer".to_owned());
-            }
-            match content {
-                Content::Records(records) if header => checkpoint.records.extend(records),
-                Content::Records(_) => return Err("it does not begin with a header".to_owned()),
-                Content::Control(controls) => {
-                    for control in controls {
-                        match control {
-                            Control::SnapshotHeader(record) => {
-                                header = true;
-                                checkpoint.last_timestamp = record.last_contained_log_timestamp;
-                            }
-                            Control::KRaftVersion(record) => {
-                                checkpoint.kraft_version = record.kraft_version
-                            }
-                            Control::Voters(record) => checkpoint.voters = Some(record),
-                            Control::SnapshotFooter(_) => footer = true,
-                            Control::LeaderChange(_) | Control::Unknown(_) => {}
-                        }
-                    }
-                }
-            }
-        }
-        if !footer {
-            return Err("it has no footer: it was not written to its end".to_owned());
-        }
-        Ok(checkpoint)
+        let Head {
+            last_timestamp,
+            kraft_version,
+            voters,
+        } = reader.head;
+        Ok(Checkpoint {
+            last_timestamp,
+            kraft_version,
+            voters,
+            records,
+        })
     }
 }
 
-struct File {
-    bytes: BytesMut,
-    next: Offset,
-    epoch: LeaderEpoch,
+/// What stands before the records of a checkpoint.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Head {
+    /// When the last record of the log that is in it was written, in ms.
+    pub last_timestamp: i64,
+    /// Its `kraft.version`; 0 if it says nothing of it.
+    pub kraft_version: i16,
+    /// Its voters; `None` without dynamic voters.
+    pub voters: Option<VotersRecord>,
 }
 
-impl File {
+/// Reads a checkpoint batch by batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckpointReader {
+    /// What was read before the records so far; whole when the first records have come.
+    pub head: Head,
+    left: Bytes,
+    next: Offset,
+    begun: bool,
+    ended: bool,
+}
+
+impl CheckpointReader {
+    /// Reads `file`.
+    #[must_use]
+    pub fn new(file: Bytes) -> CheckpointReader {
+        CheckpointReader {
+            head: Head::default(),
+            left: file,
+            next: Offset(0),
+            begun: false,
+            ended: false,
+        }
+    }
+
+    /// The records of the next batch (none of a control batch); `None` after the footer.
+    ///
+    /// # Errors
+    /// A checksum is wrong, header or footer is missing, or a record cannot be read.
+    pub fn go_on(&mut self) -> Result<Option<Vec<MetadataRecord>>, String> {
+        let Some(view) = batch::batches(&self.left).next() else {
+            return if self.ended {
+                Ok(None)
+            } else {
+                Err("it has no footer: it was not written to its end".to_owned())
+            };
+        };
+        let view = view.map_err(|error| format!("it holds bytes that are no batch: {error:?}"))?;
+        if batch::checksum(&view.bytes) != view.header.crc {
+            return Err(format!(
+                "the checksum of the batch at offset {} is wrong",
+                self.next
+            ));
+        }
+        // Offsets precede what the checksum covers.
+        if view.header.base_offset != self.next {
+            return Err(format!(
+                "offset {} follows where {} should",
+                view.header.base_offset, self.next
+            ));
+        }
+        if self.ended {
+            return Err("records follow its footer".to_owned());
+        }
+        self.next = view.header.next_offset();
+        self.left = self.left.slice(view.bytes.len()..);
+        let mut records = Vec::new();
+        for Batch { content, .. } in decode(&view.bytes)? {
+            match content {
+                Content::Records(own) if self.begun => records = own,
+                Content::Records(_) => return Err("it does not begin with a header".to_owned()),
+                Content::Control(controls) => {
+                    controls.into_iter().for_each(|control| self.take(control))
+                }
+            }
+        }
+        Ok(Some(records))
+    }
+
+    fn take(&mut self, control: Control) {
+        match control {
+            Control::SnapshotHeader(record) => {
+                self.begun = true;
+                self.head.last_timestamp = record.last_contained_log_timestamp;
+            }
+            Control::KRaftVersion(record) => self.head.kraft_version = record.kraft_version,
+            Control::Voters(record) => self.head.voters = Some(record),
+            Control::SnapshotFooter(_) => self.ended = true,
+            Control::LeaderChange(_) | Control::Unknown(_) => {}
+        }
+    }
+}
+
+/// Writes a checkpoint batch by batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckpointWriter {
+    records: VecDeque<(MetadataRecord, i16)>,
+    epoch: LeaderEpoch,
+    now_ms: i64,
+    bytes: BytesMut,
+    next: Offset,
+}
+
+impl CheckpointWriter {
+    /// A file with `head` and `records`, each in its version. `epoch` goes into the batches.
+    #[must_use]
+    pub fn new(
+        head: &Head,
+        records: Vec<(MetadataRecord, i16)>,
+        epoch: LeaderEpoch,
+        now_ms: i64,
+    ) -> CheckpointWriter {
+        let mut writer = CheckpointWriter {
+            records: records.into(),
+            epoch,
+            now_ms,
+            bytes: BytesMut::new(),
+            next: Offset(0),
+        };
+        let mut controls = vec![Control::SnapshotHeader(SnapshotHeaderRecord {
+            last_contained_log_timestamp: head.last_timestamp,
+            ..Default::default()
+        })];
+        if head.kraft_version > 0 {
+            controls.push(Control::KRaftVersion(KRaftVersionRecord {
+                kraft_version: head.kraft_version,
+                ..Default::default()
+            }));
+            controls.extend(head.voters.clone().map(Control::Voters));
+        }
+        writer.push(&encode_control(&controls, now_ms), controls.len());
+        writer
+    }
+
+    /// Adds the next batch; the file's bytes when it is whole.
+    pub fn go_on(&mut self) -> Option<Bytes> {
+        if self.records.is_empty() {
+            let foot = [Control::SnapshotFooter(SnapshotFooterRecord::default())];
+            self.push(&encode_control(&foot, self.now_ms), foot.len());
+            return Some(self.bytes.split().freeze());
+        }
+        let count = self.records.len().min(BATCH_RECORDS);
+        let records: Vec<_> = self.records.drain(..count).collect();
+        self.push(&encode_records(&records, self.now_ms), count);
+        None
+    }
+
     /// Adds a batch at the next offset. Base offset and epoch precede what the checksum covers.
     fn push(&mut self, batch: &Bytes, records: usize) {
         let length = i32::try_from(batch.len() - batch::LOG_OVERHEAD).unwrap_or(i32::MAX);

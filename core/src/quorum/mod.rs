@@ -6,6 +6,7 @@
 
 pub mod checkpoint;
 pub mod records;
+mod snapshots;
 pub mod state_file;
 mod store;
 
@@ -18,38 +19,48 @@ pub use records::{Batch, Content, Control};
 pub use state_file::QuorumState;
 pub use store::MetadataLog;
 
+use snapshots::Snapshots;
+
 use crate::config::Config;
 use crate::ids::{LeaderEpoch, LogId, NodeId, Offset, Uuid};
 use crate::io::{Cx, Wake};
 use crate::log::{Append, Notice, Origin, Read, ReadError, ReadId, ReadOutcome, Records};
-use crate::metadata::features;
 use crate::mutant::Mutant;
 use crate::time::Instant;
 use crate::wire::leader_change_message::Voter as GrantingVoter;
 use crate::wire::voters_record::{Endpoint, KRaftVersionFeature, Voter};
-use crate::wire::{
-    FeatureLevelRecord, KRaftVersionRecord, LeaderChangeMessage, MetadataRecord, Str, VotersRecord,
-};
+use crate::wire::{KRaftVersionRecord, LeaderChangeMessage, MetadataRecord, Str, VotersRecord};
 use crate::work::ValidBatch;
+
+/// The greatest `kraft.version` that is implemented: voters as records, with the directory of each (KIP-853).
+pub const KRAFT_VERSION_MAX: i16 = 1;
 
 /// How much of the log is read at a time when it is replayed, in bytes.
 const PIECE_BYTES: u32 = 1 << 20;
 
-/// Who this voter is.
+/// Who this voter is, and when it writes snapshots.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Voting {
+pub struct QuorumConfig {
     /// `node.id`.
     pub node_id: NodeId,
     /// The ids of `controller.quorum.voters`; empty with a dynamic quorum.
     pub static_voters: Vec<NodeId>,
     /// Name, host and port of the first controller listener, which a dynamic quorum keeps in its voters.
     pub endpoint: (String, String, u16),
+    /// `metadata.log.max.record.bytes.between.snapshots`.
+    pub snapshot_bytes: u64,
+    /// `metadata.log.max.snapshot.interval.ms`; 0: no limit.
+    pub snapshot_interval_ms: u64,
+    /// `metadata.max.retention.bytes`; `None`: no limit.
+    pub retention_bytes: Option<u64>,
 }
 
-impl Voting {
+impl QuorumConfig {
     /// What `config` says of it. A listener without a host stands for this machine.
     #[must_use]
-    pub fn of(config: &Config) -> Voting {
+    pub fn of(config: &Config) -> QuorumConfig {
+        let at_least =
+            |name: &str, least: u64| u64::try_from(config.int(name)).unwrap_or(least).max(least);
         let listener = config
             .listeners()
             .iter()
@@ -62,7 +73,7 @@ impl Voting {
             };
             (listener.name.clone(), host.to_owned(), listener.port)
         });
-        Voting {
+        QuorumConfig {
             node_id: NodeId(config.node_id()),
             static_voters: config
                 .voters()
@@ -70,6 +81,9 @@ impl Voting {
                 .map(|voter| NodeId(voter.id))
                 .collect(),
             endpoint,
+            snapshot_bytes: at_least("metadata.log.max.record.bytes.between.snapshots", 1),
+            snapshot_interval_ms: at_least("metadata.log.max.snapshot.interval.ms", 0),
+            retention_bytes: u64::try_from(config.int("metadata.max.retention.bytes")).ok(),
         }
     }
 }
@@ -110,8 +124,10 @@ enum Phase {
     Stopped,
     /// `quorum-state` is read.
     State(ReadId),
-    /// The snapshot that a dynamic quorum starts from is read.
-    Voters(ReadId),
+    /// The newest snapshot is read.
+    Snapshot(ReadId),
+    /// The records of the snapshot are handed on.
+    Restoring,
     /// `bootstrap.checkpoint` is read.
     Bootstrap(ReadId),
     /// The log is read; `None`: the next piece is due.
@@ -128,7 +144,7 @@ enum Phase {
 /// `high_watermark <= next`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Quorum {
-    voting: Voting,
+    config: QuorumConfig,
     phase: Phase,
     log: Option<LogId>,
     directory_id: Uuid,
@@ -144,6 +160,9 @@ pub struct Quorum {
     /// Batches that are appended and not committed, in order; those of control records too.
     in_flight: VecDeque<Batch>,
     events: VecDeque<QuorumEvent>,
+    snapshots: Snapshots,
+    /// The epoch of the last record in the snapshot that was loaded.
+    restored_epoch: LeaderEpoch,
     /// The next piece is due.
     resume_at: Option<Instant>,
 }
@@ -151,7 +170,7 @@ pub struct Quorum {
 impl Quorum {
     /// A quorum that has not started.
     #[must_use]
-    pub fn new(voting: Voting) -> Quorum {
+    pub fn new(config: QuorumConfig) -> Quorum {
         let state = QuorumState {
             epoch: LeaderEpoch(0),
             leader: NodeId::NONE,
@@ -159,7 +178,7 @@ impl Quorum {
             voted_directory: Uuid::ZERO,
         };
         Quorum {
-            voting,
+            config,
             phase: Phase::Stopped,
             log: None,
             directory_id: Uuid::ZERO,
@@ -172,6 +191,8 @@ impl Quorum {
             high_watermark: Offset(0),
             in_flight: VecDeque::new(),
             events: VecDeque::new(),
+            snapshots: Snapshots::default(),
+            restored_epoch: LeaderEpoch(0),
             resume_at: None,
         }
     }
@@ -224,22 +245,27 @@ impl Quorum {
         self.kraft_version
     }
 
-    /// The records that an empty cluster starts with.
+    /// The records that an empty cluster starts with; none if there is no `bootstrap.checkpoint`.
     #[must_use]
     pub fn bootstrap(&self) -> &[MetadataRecord] {
         &self.bootstrap
     }
 
-    /// When it wants to be woken: the next piece of the log is to be read.
+    /// When it wants to be woken: the next piece of the log or of a snapshot is due.
     #[must_use]
     pub fn next_wakeup(&self) -> Option<(Instant, Wake)> {
         self.resume_at.map(|at| (at, Wake::Continue))
     }
 
-    /// Reads the next piece of the log if one is due.
+    /// Goes on with the next piece of the log or of a snapshot if one is due.
     pub fn on_wakeup<L: MetadataLog>(&mut self, cx: &mut Cx, store: &mut L) {
-        if self.resume_at.take().is_some() {
-            self.load(cx, store);
+        if self.resume_at.take().is_none() {
+            return;
+        }
+        match self.phase {
+            Phase::Restoring => self.restore(cx, store),
+            Phase::Loading(None) => self.load(cx, store),
+            _ => self.go_on_with_snapshot(cx, store),
         }
     }
 
@@ -275,7 +301,7 @@ impl Quorum {
     ) -> bool {
         let step = match self.phase {
             Phase::State(read) if read == id => self.on_state(cx, store, result),
-            Phase::Voters(read) if read == id => self.on_voters(cx, store, result),
+            Phase::Snapshot(read) if read == id => self.on_snapshot(cx, store, result),
             Phase::Bootstrap(read) if read == id => self.on_bootstrap(cx, store, result),
             _ => return false,
         };
@@ -294,7 +320,7 @@ impl Quorum {
         result: &Result<(), String>,
     ) -> bool {
         if self.phase != Phase::Electing(id) {
-            return false;
+            return self.on_snapshot_stored(cx, store, id, result);
         }
         match result {
             Ok(()) => self.open_epoch(cx, store),
@@ -346,6 +372,7 @@ impl Quorum {
         }
         while let Some(batch) = self.in_flight.pop_front_if(|batch| batch.last < end) {
             self.high_watermark = batch.last.next();
+            self.snapshots.last_timestamp = batch.timestamp;
             let Batch { last, epoch, .. } = batch;
             self.events.push_back(match batch.content {
                 Content::Records(records) => QuorumEvent::Committed {
@@ -417,6 +444,7 @@ impl Quorum {
                     content,
                 };
                 self.next = batch.last.next();
+                self.snapshots.note_bytes(bytes.len());
                 self.in_flight.push_back(batch);
             }
             Err(error) => self.fail(format!("the metadata log cannot be appended to: {error}")),
@@ -436,28 +464,7 @@ impl Quorum {
                 format!("quorum-state is damaged: {why}. It says which epochs this voter has taken part in; restore it from a copy of the directory")
             })?;
         }
-        let log = self.log.ok_or("the metadata log is not open")?;
-        self.phase = Phase::Voters(store.read_file(cx, log, &SnapshotId::BOOTSTRAP.file_name()));
-        Ok(())
-    }
-
-    fn on_voters<L: MetadataLog>(
-        &mut self,
-        cx: &mut Cx,
-        store: &mut L,
-        file: &Result<Option<Bytes>, String>,
-    ) -> Result<(), String> {
-        let name = SnapshotId::BOOTSTRAP.file_name();
-        if let Some(bytes) = readable(&name, file)? {
-            let checkpoint =
-                Checkpoint::decode(bytes).map_err(|why| format!("{name} is damaged: {why}"))?;
-            self.kraft_version = checkpoint.kraft_version;
-            self.voters = checkpoint.voters;
-        }
-        let log = self.log.ok_or("the metadata log is not open")?;
-        self.phase =
-            Phase::Bootstrap(store.read_root_file(cx, log, checkpoint::BOOTSTRAP_FILE_NAME));
-        Ok(())
+        self.find_snapshot(cx, store)
     }
 
     fn on_bootstrap<L: MetadataLog>(
@@ -469,17 +476,8 @@ impl Quorum {
         let name = checkpoint::BOOTSTRAP_FILE_NAME;
         self.bootstrap = match readable(name, file)? {
             Some(bytes) => Checkpoint::decode(bytes).map_err(|why| format!("{name} is damaged: {why}. Format the log directory again if it was never started"))?.records,
-            // As Kafka: a directory without the file starts at the latest level.
-            None => vec![latest_level().into()],
+            None => Vec::new(),
         };
-        let log = self.log.ok_or("the metadata log is not open")?;
-        let (start, _) = store.bounds(log);
-        if start > Offset(0) {
-            return Err(format!(
-                "the metadata log begins at offset {start}: what came before is in a snapshot, which this release does not load"
-            ));
-        }
-        self.next = start;
         self.phase = Phase::Loading(None);
         self.load(cx, store);
         Ok(())
@@ -518,7 +516,9 @@ impl Quorum {
             .map_err(|error| format!("the metadata log cannot be read: {error:?}"))
             .and_then(|records| {
                 let progress = records.next > self.next;
-                let batches = records::decode(&records.parts.to_bytes())?;
+                let bytes = records.parts.to_bytes();
+                self.snapshots.note_bytes(bytes.len());
+                let batches = records::decode(&bytes)?;
                 if !progress {
                     return Err(format!(
                         "the metadata log holds nothing at offset {}",
@@ -582,32 +582,31 @@ impl Quorum {
             .state
             .epoch
             .max(store.last_epoch(log))
-            .max(LeaderEpoch(0));
+            .max(self.restored_epoch);
         self.state = QuorumState {
             epoch: LeaderEpoch(last.0 + 1),
-            leader: self.voting.node_id,
+            leader: self.config.node_id,
             voted: NodeId::NONE,
             voted_directory: Uuid::ZERO,
         };
-        let text = self.state.to_text(self.kraft_version, self.voting.node_id);
+        let text = self.state.to_text(self.kraft_version, self.config.node_id);
         self.phase =
             Phase::Electing(store.replace_file(cx, log, state_file::FILE_NAME, Bytes::from(text)));
     }
 
     fn check_voters(&self) -> Result<(), String> {
-        let me = self.voting.node_id;
+        let me = self.config.node_id;
         if self.kraft_version == 0 {
-            return match self.voting.static_voters.as_slice() {
+            return match self.config.static_voters.as_slice() {
                 [only] if *only == me => Ok(()),
                 [] => Err("the directory was formatted for a static quorum, but controller.quorum.voters is not set: set it to this node, or format with --standalone".to_owned()),
                 _ => Err(format!("controller.quorum.voters must name node {me} and no other: this release runs a quorum of one")),
             };
         }
-        if self.kraft_version > features::KRAFT_VERSION_MAX {
+        if self.kraft_version > KRAFT_VERSION_MAX {
             return Err(format!(
                 "the cluster has finalized kraft.version {}; this release implements {}",
-                self.kraft_version,
-                features::KRAFT_VERSION_MAX
+                self.kraft_version, KRAFT_VERSION_MAX
             ));
         }
         let voters = self
@@ -638,11 +637,11 @@ impl Quorum {
 
     fn open_epoch<L: MetadataLog>(&mut self, cx: &mut Cx, store: &mut L) {
         let me = GrantingVoter {
-            voter_id: self.voting.node_id.0,
+            voter_id: self.config.node_id.0,
             ..Default::default()
         };
         let change = LeaderChangeMessage {
-            leader_id: self.voting.node_id.0,
+            leader_id: self.config.node_id.0,
             voters: vec![me.clone()],
             granting_voters: vec![me],
             ..Default::default()
@@ -667,7 +666,7 @@ impl Quorum {
 
     /// This node as the only voter, at its present address.
     fn present_voters(&self) -> VotersRecord {
-        let (name, host, port) = &self.voting.endpoint;
+        let (name, host, port) = &self.config.endpoint;
         let endpoint = Endpoint {
             name: Str::from(name.clone()),
             host: Str::from(host.clone()),
@@ -675,12 +674,12 @@ impl Quorum {
             ..Default::default()
         };
         let voter = Voter {
-            voter_id: self.voting.node_id.0,
+            voter_id: self.config.node_id.0,
             voter_directory_id: self.directory_id,
             endpoints: vec![endpoint],
             kraft_version_feature: KRaftVersionFeature {
                 min_supported_version: 0,
-                max_supported_version: features::KRAFT_VERSION_MAX,
+                max_supported_version: KRAFT_VERSION_MAX,
                 ..Default::default()
             },
             ..Default::default()
@@ -696,15 +695,6 @@ impl Quorum {
             self.phase = Phase::Failed;
             self.events.push_back(QuorumEvent::Fatal(message));
         }
-    }
-}
-
-/// The level that a directory without `bootstrap.checkpoint` starts at.
-fn latest_level() -> FeatureLevelRecord {
-    FeatureLevelRecord {
-        name: features::METADATA_VERSION.into(),
-        feature_level: features::METADATA_VERSION_MAX,
-        ..Default::default()
     }
 }
 

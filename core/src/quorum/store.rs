@@ -14,6 +14,14 @@ pub trait MetadataLog {
     fn read_root_file(&mut self, cx: &mut Cx, log: LogId, name: &str) -> ReadId;
     /// Replaces a small file of the log's own directory, as durably as can be.
     fn replace_file(&mut self, cx: &mut Cx, log: LogId, name: &str, content: Bytes) -> ReadId;
+    /// Names of the snapshots, and of what is left of unfinished ones, beside the log when it was opened.
+    fn checkpoint_names(&self, log: LogId) -> Vec<String>;
+    /// Removes a small file of the log's own directory.
+    fn remove_file(&mut self, cx: &mut Cx, log: LogId, name: &str);
+    /// Bytes of the log.
+    fn size_bytes(&self, log: LogId) -> u64;
+    /// Lets go of the records before `offset`.
+    fn delete_before(&mut self, cx: &mut Cx, log: LogId, offset: Offset);
     /// First offset, and one past the last.
     fn bounds(&self, log: LogId) -> (Offset, Offset);
     /// The epoch of the last batch.
@@ -40,6 +48,24 @@ impl MetadataLog for LogStore {
 
     fn replace_file(&mut self, cx: &mut Cx, log: LogId, name: &str, content: Bytes) -> ReadId {
         LogStore::replace_file(self, cx, log, file_name(name), content)
+    }
+
+    fn checkpoint_names(&self, log: LogId) -> Vec<String> {
+        let names = LogStore::checkpoint_names(self, log).into_iter();
+        names.map(|name| name.as_str().to_owned()).collect()
+    }
+
+    fn remove_file(&mut self, cx: &mut Cx, log: LogId, name: &str) {
+        LogStore::remove_file(self, cx, log, file_name(name));
+    }
+
+    fn size_bytes(&self, log: LogId) -> u64 {
+        self.view(log).map_or(0, |view| view.size_bytes)
+    }
+
+    fn delete_before(&mut self, cx: &mut Cx, log: LogId, offset: Offset) {
+        // The log is no shorter for a refusal: it is asked again with the next snapshot.
+        let _ = self.delete_records(cx, log, offset);
     }
 
     fn bounds(&self, log: LogId) -> (Offset, Offset) {

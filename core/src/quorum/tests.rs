@@ -1,16 +1,17 @@
 //! Stories of the metadata log: bytes that Apache Kafka 4.3.1 wrote and what they say; a voter that starts, commits and crashes over a log
 //! that the test holds. Touches no disk.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 
 use super::*;
 use crate::ids::{LeaderEpoch, LogId, NodeId, Offset, Uuid};
 use crate::io::Effects;
 use crate::log::{AppendError, Appended};
-use crate::metadata::features;
 use crate::mutant::Mutants;
 use crate::rng::Rng;
-use crate::time::Now;
+use crate::time::{Instant, Now};
 use crate::wire::batch::batches;
 use crate::wire::{FeatureLevelRecord, MetadataRecord, NoOpRecord, Parts};
 
@@ -48,13 +49,13 @@ fn a_bootstrap_checkpoint_is_kafkas_byte_for_byte() {
     let golden = bytes(BOOTSTRAP);
     let checkpoint = Checkpoint::decode(&golden).expect("Kafka wrote it");
     let level = FeatureLevelRecord {
-        name: features::METADATA_VERSION.into(),
+        name: "metadata.version".into(),
         feature_level: 30,
         ..Default::default()
     };
     assert_eq!(checkpoint.records, [MetadataRecord::from(level)]);
     assert_eq!(
-        timeless(&checkpoint.encode(LeaderEpoch(0), 7)),
+        timeless(&checkpoint.encode(LeaderEpoch(0), 7, |_| 0)),
         timeless(&golden)
     );
 }
@@ -67,7 +68,7 @@ fn a_standalone_checkpoint_is_kafkas_byte_for_byte() {
     let voters = checkpoint.voters.as_ref().expect("voters");
     assert_eq!((voters.voters.len(), voters.voters[0].voter_id), (1, 1));
     assert_eq!(
-        timeless(&checkpoint.encode(LeaderEpoch(0), 7)),
+        timeless(&checkpoint.encode(LeaderEpoch(0), 7, |_| 0)),
         timeless(&golden)
     );
 }
@@ -195,10 +196,10 @@ struct Fake {
     batches: Vec<Bytes>,
     ends: Vec<i64>,
     epoch: i32,
-    state: Option<Bytes>,
-    snapshot: Option<Bytes>,
+    files: BTreeMap<String, Bytes>,
+    start: i64,
     asked: Vec<(ReadId, String)>,
-    replacing: Option<(ReadId, Bytes)>,
+    replacing: Option<(ReadId, String, Bytes)>,
     reads: Vec<(ReadId, Read)>,
     high_watermark: Offset,
     full: bool,
@@ -249,13 +250,12 @@ impl MetadataLog for Fake {
         self.read_file(cx, LOG_ID, name)
     }
     fn replace_file(&mut self, _: &mut Cx, _: LogId, name: &str, content: Bytes) -> ReadId {
-        assert_eq!(name, state_file::FILE_NAME);
         let id = self.id();
-        self.replacing = Some((id, content));
+        self.replacing = Some((id, name.to_owned(), content));
         id
     }
     fn bounds(&self, _: LogId) -> (Offset, Offset) {
-        (Offset(0), Offset(self.end()))
+        (Offset(self.start), Offset(self.end()))
     }
     fn last_epoch(&self, _: LogId) -> LeaderEpoch {
         LeaderEpoch(self.epoch)
@@ -290,6 +290,22 @@ impl MetadataLog for Fake {
             duplicate: false,
         })
     }
+    fn checkpoint_names(&self, _: LogId) -> Vec<String> {
+        self.files
+            .keys()
+            .filter(|name| name.contains(".checkpoint"))
+            .cloned()
+            .collect()
+    }
+    fn remove_file(&mut self, _: &mut Cx, _: LogId, name: &str) {
+        self.files.remove(name);
+    }
+    fn size_bytes(&self, _: LogId) -> u64 {
+        self.batches.iter().map(|batch| batch.len() as u64).sum()
+    }
+    fn delete_before(&mut self, _: &mut Cx, _: LogId, offset: Offset) {
+        self.start = offset.0;
+    }
     fn directory_id(&self, _: LogId) -> Uuid {
         DIRECTORY
     }
@@ -305,11 +321,14 @@ struct World {
     told: Vec<QuorumEvent>,
 }
 
-fn voting(static_voters: &[i32]) -> Voting {
-    Voting {
+fn voting(static_voters: &[i32]) -> QuorumConfig {
+    QuorumConfig {
         node_id: NodeId(1),
         static_voters: static_voters.iter().map(|id| NodeId(*id)).collect(),
         endpoint: ("CONTROLLER".to_owned(), "127.0.0.1".to_owned(), 9093),
+        snapshot_bytes: 1000,
+        snapshot_interval_ms: 0,
+        retention_bytes: Some(2000),
     }
 }
 
@@ -344,9 +363,8 @@ impl World {
         loop {
             if let Some((id, name)) = self.store.asked.pop() {
                 let content = match name.as_str() {
-                    state_file::FILE_NAME => self.store.state.clone(),
                     "bootstrap.checkpoint" => Some(bytes(BOOTSTRAP)),
-                    _ => self.store.snapshot.clone(),
+                    _ => self.store.files.get(&name).cloned(),
                 };
                 assert!(self.with(|quorum, cx, store| quorum.on_file_read(
                     cx,
@@ -367,15 +385,15 @@ impl World {
 
     fn start(&mut self) {
         self.start_up_to_election();
-        if let Some((id, content)) = self.store.replacing.take() {
-            self.store.state = Some(content);
+        if let Some((id, name, content)) = self.store.replacing.take() {
+            self.store.files.insert(name, content);
             assert!(self.notice(Notice::FileReplaced(id, Ok(()))));
         }
     }
 
     fn restart(&mut self, kept: usize) {
         self.store.crash(kept);
-        self.quorum = Quorum::new(self.quorum.voting.clone());
+        self.quorum = Quorum::new(self.quorum.config.clone());
         self.told.clear();
     }
 
@@ -396,7 +414,11 @@ impl World {
     }
 
     fn state(&self) -> QuorumState {
-        let text = self.store.state.as_ref().expect("written");
+        let text = self
+            .store
+            .files
+            .get(state_file::FILE_NAME)
+            .expect("written");
         QuorumState::parse(std::str::from_utf8(text).expect("text")).expect("ours")
     }
 }
@@ -501,7 +523,10 @@ fn a_dynamic_quorum_takes_its_voters_from_the_snapshot_and_writes_them_once() {
     let mut checkpoint = Checkpoint::decode(&bytes(STANDALONE)).expect("Kafka wrote it");
     checkpoint.voters.as_mut().expect("voters").voters[0].voter_directory_id = DIRECTORY;
     let mut world = World::new(&[]);
-    world.store.snapshot = Some(checkpoint.encode(LeaderEpoch(0), 7));
+    world.store.files.insert(
+        SnapshotId::BOOTSTRAP.file_name(),
+        checkpoint.encode(LeaderEpoch(0), 7, |_| 0),
+    );
     world.start();
     assert_eq!(
         world.quorum.next_offset(),
@@ -513,7 +538,7 @@ fn a_dynamic_quorum_takes_its_voters_from_the_snapshot_and_writes_them_once() {
         (world.told.as_slice(), world.quorum.kraft_version()),
         (&[leads(1)][..], 1)
     );
-    let text = world.store.state.clone().expect("written");
+    let text = world.store.files[state_file::FILE_NAME].clone();
     assert!(
         text.starts_with(b"{\"leaderId\":1,\"leaderEpoch\":1,\"votedId\":-1,\"votedDirectoryId\"")
     );
@@ -522,15 +547,18 @@ fn a_dynamic_quorum_takes_its_voters_from_the_snapshot_and_writes_them_once() {
     assert_eq!(world.quorum.next_offset(), Offset(4), "leader change only");
 
     let mut other = World::new(&[]);
-    other.store.snapshot = world.store.snapshot.clone();
-    other.quorum.voting.node_id = NodeId(2);
+    other.store.files = world.store.files.clone();
+    other.quorum.config.node_id = NodeId(2);
     other.start();
     assert!(matches!(&other.told[..], [QuorumEvent::Fatal(why)] if why.contains("must be node 2")));
 
     // A wiped disk comes back with another directory id, and without a vote.
     checkpoint.voters.as_mut().expect("voters").voters[0].voter_directory_id = Uuid([6; 16]);
     let mut wiped = World::new(&[]);
-    wiped.store.snapshot = Some(checkpoint.encode(LeaderEpoch(0), 7));
+    wiped.store.files.insert(
+        SnapshotId::BOOTSTRAP.file_name(),
+        checkpoint.encode(LeaderEpoch(0), 7, |_| 0),
+    );
     wiped.start();
     assert!(matches!(&wiped.told[..], [QuorumEvent::Fatal(why)] if why.contains("has no vote")));
 }
@@ -554,12 +582,22 @@ fn what_this_release_cannot_be_is_refused() {
             .contains("controller.quorum.voters is not set")
     );
     assert!(
-        refused(&|world| world.store.state = Some(Bytes::from_static(b"{")))
-            .contains("quorum-state is damaged")
+        refused(&|world| {
+            world
+                .store
+                .files
+                .insert(state_file::FILE_NAME.to_owned(), Bytes::from_static(b"{"));
+        })
+        .contains("quorum-state is damaged")
     );
     assert!(
-        refused(&|world| world.store.snapshot = Some(Bytes::from_static(b"rot")))
-            .contains("is damaged")
+        refused(&|world| {
+            world.store.files.insert(
+                SnapshotId::BOOTSTRAP.file_name(),
+                Bytes::from_static(b"rot"),
+            );
+        })
+        .contains("is damaged")
     );
     let no_batch = |world: &mut World| {
         world.store.batches.push(Bytes::from_static(b"no batch"));
@@ -599,4 +637,120 @@ fn the_mutant_commits_what_is_only_written() {
         world.told.last(),
         Some(QuorumEvent::Committed { .. })
     ));
+}
+
+impl World {
+    /// Lets the snapshot that is due be written, as the node does.
+    fn snapshot(&mut self, end: i64) -> bool {
+        if !self.quorum.is_snapshot_due(Instant(0)) {
+            return false;
+        }
+        let id = SnapshotId {
+            end: Offset(end),
+            epoch: self.quorum.epoch(),
+        };
+        let records = vec![(MetadataRecord::from(NoOpRecord::default()), 0); 2500];
+        self.with(|quorum, cx, _| quorum.take_snapshot(cx, id, records));
+        while self.quorum.next_wakeup().is_some() {
+            assert!(!self.quorum.is_snapshot_due(Instant(0)), "one at a time");
+            self.with(|quorum, cx, store| quorum.on_wakeup(cx, store));
+        }
+        let (read, name, content) = self.store.replacing.take().expect("it is stored");
+        assert_eq!(name, id.file_name());
+        self.store.files.insert(name, content);
+        assert!(self.notice(Notice::FileReplaced(read, Ok(()))));
+        true
+    }
+
+    fn snapshots(&self) -> Vec<SnapshotId> {
+        self.store
+            .files
+            .keys()
+            .filter_map(|name| SnapshotId::from_file_name(name))
+            .collect()
+    }
+}
+
+#[test]
+fn a_grown_log_is_written_down_and_a_start_goes_on_from_there() {
+    let mut world = World::new(&[1]);
+    world.start();
+    world.durable(1);
+    assert!(!world.quorum.is_snapshot_due(Instant(0)));
+    let mut taken = 0;
+    for _ in 0..40 {
+        let last = world.append();
+        world.durable(last.0 + 1);
+        taken += usize::from(world.snapshot(last.0 + 1));
+    }
+    assert!(taken > 2, "{taken}");
+    let kept = world.snapshots();
+    assert_eq!(kept.len(), 2, "the newest and one more");
+    assert_eq!(
+        world.store.start, kept[1].end.0,
+        "the log before the newest may go once it is long"
+    );
+
+    // What an interrupted snapshot left is cleared away.
+    let rest = "00000000000000000099-0000000001.checkpoint.tmp".to_owned();
+    world.store.files.insert(rest.clone(), Bytes::new());
+    world.restart(usize::MAX);
+    world.start();
+    assert!(!world.store.files.contains_key(&rest));
+    let pieces: Vec<usize> = world
+        .told
+        .iter()
+        .filter_map(|event| match event {
+            QuorumEvent::Loaded { last, records, .. } if *last == Offset(kept[1].end.0 - 1) => {
+                Some(records.len())
+            }
+            _ => None,
+        })
+        .collect();
+    assert_eq!(pieces, [1000, 1000, 500]);
+    assert_eq!(world.quorum.epoch(), LeaderEpoch(2));
+}
+
+#[test]
+fn a_snapshot_that_cannot_be_used_stops_the_start() {
+    let prepared = |change: &dyn Fn(&mut World)| {
+        let mut world = World::new(&[1]);
+        world.start();
+        for _ in 0..40 {
+            let last = world.append();
+            world.durable(last.0 + 1);
+            world.snapshot(last.0 + 1);
+        }
+        change(&mut world);
+        world.restart(usize::MAX);
+        world.start();
+        match world.told.last() {
+            Some(QuorumEvent::Fatal(why)) => why.clone(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let cut = |world: &mut World| {
+        let newest = world.snapshots().pop().expect("taken").file_name();
+        let bytes = world.store.files[&newest].clone();
+        world
+            .store
+            .files
+            .insert(newest, bytes.slice(..bytes.len() - 1));
+    };
+    assert!(prepared(&cut).contains("is damaged"));
+    assert!(
+        prepared(&|world| world
+            .store
+            .files
+            .retain(|name, _| !name.contains(".checkpoint")))
+        .contains("no snapshot holds")
+    );
+    let ahead = |world: &mut World| {
+        let id = SnapshotId {
+            end: Offset(9999),
+            epoch: LeaderEpoch(1),
+        };
+        world.store.files.insert(id.file_name(), Bytes::new());
+    };
+    assert!(prepared(&ahead).contains("restore the log"));
 }
