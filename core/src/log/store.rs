@@ -364,8 +364,9 @@ impl LogStore {
             .unwrap_or_default()
     }
 
-    /// Removes a small file of a log's directory. Nobody is told: a file that stays is found at the next start.
+    /// Removes a small file of a log's directory: [`Notice::FileReplaced`], as if by nothing. A file that stays is found at the next start.
     pub fn remove_file(&mut self, cx: &mut Cx<'_>, id: LogId, name: Name) {
+        let read = ReadId(self.fresh_id());
         let Some(log) = self.log_mut(id) else {
             return;
         };
@@ -373,7 +374,7 @@ impl LogStore {
         let (dir, handle) = (log.dir, log.handle);
         if self.dirs[dir].failed.is_none() {
             let unlink = vec![super::plan::may(DiskOp::Unlink { dir: handle, name })];
-            self.begin_plan(cx, dir, [unlink], Then::Nothing);
+            self.begin_plan(cx, dir, [unlink], Then::Replaced(read, id));
         }
     }
 
