@@ -494,6 +494,9 @@ impl LogStore {
     pub(super) fn on_segment_not_created(&mut self, cx: &mut Cx<'_>, id: LogId, base: Offset) {
         self.disk_full(cx, id);
         let Some(log) = self.log_mut(id) else { return };
+        if let Some(segment) = log.segment_mut(base) {
+            segment.file = None;
+        }
         for batch in log.in_flight.iter_mut().filter(|b| b.segment >= base) {
             batch.write = Write::Failed;
         }

@@ -407,10 +407,13 @@ impl LogStore {
         }
         if log.promised < log.synced {
             log.promised = log.synced;
-            self.notices.push_back(Notice::Durable(id, end));
+            if !matches!(log.state, State::Opening(_)) {
+                self.notices.push_back(Notice::Durable(id, end));
+            }
         }
         self.close_synced_segments(cx, id);
         self.advance_ready(cx, id);
+        self.open_when_synced(cx, id);
     }
 
     /// Creates the next frontier file; rounds go to it once it is there for certain.

@@ -79,6 +79,8 @@ enum Phase {
     Block,
     FirstBatch,
     Cutting,
+    /// Everything is read; what was only in the page cache is being synced.
+    Syncing,
 }
 
 /// A segment to scan.
@@ -1005,7 +1007,11 @@ impl LogStore {
             segment.sealed = !rebuilt && last != Some(segment.base);
         }
         let recovered = !opening.clean;
-        log.state = State::Online;
+        let rebuilt: Vec<Offset> = opening.rebuilt.iter().copied().collect();
+        log.state = State::Opening(Box::new(Opening {
+            phase: Phase::Syncing,
+            ..opening
+        }));
         if log.segments.is_empty() {
             let segment = Segment::new(log.start, new_file, cx.now.wall, 0);
             let base = segment.base;
@@ -1025,14 +1031,24 @@ impl LogStore {
             let name = file_name(snapshot, ".snapshot");
             self.issue(cx, Wait::Ignore, DiskOp::Unlink { dir: handle, name });
         }
-        for base in opening.rebuilt.iter().filter(|base| last != Some(**base)) {
-            self.seal(cx, id, *base);
+        for base in rebuilt.into_iter().filter(|base| last != Some(*base)) {
+            self.seal(cx, id, base);
         }
-        self.write_epochs(cx, id);
-        self.tell_opened(cx, id, recovered, opening.cut_bytes);
+        self.advance_ready(cx, id);
+        self.open_when_synced(cx, id);
     }
 
-    fn tell_opened(&mut self, cx: &mut Cx<'_>, id: LogId, recovered: bool, cut: Option<u64>) {
+    /// A recovered log opens when all that is in it is durable: what was promised before the crash is promised at once.
+    pub(super) fn open_when_synced(&mut self, cx: &mut Cx<'_>, id: LogId) {
+        let Some((log, opening)) = self.opening(id) else {
+            return;
+        };
+        if opening.phase != Phase::Syncing || (log.synced < log.end && !log.config.is_loose()) {
+            return;
+        }
+        log.state = State::Online;
+        let (recovered, cut) = (!opening.clean, opening.cut_bytes);
+        self.write_epochs(cx, id);
         let Some(log) = self.log(id) else { return };
         let name = log.name();
         let (start, end) = (log.start, log.end);
@@ -1051,7 +1067,6 @@ impl LogStore {
             end,
             recovered,
         });
-        self.advance_ready(cx, id);
         if is_metadata {
             self.notices.push_back(Notice::MetadataLogOpened(id));
             self.opening -= 1;

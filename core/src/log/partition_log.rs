@@ -123,6 +123,8 @@ pub(super) struct Log {
     pub(super) start_waits: bool,
     /// Disk operations under way that use its directory or files, other than sync rounds.
     pub(super) busy: u32,
+    /// Its topic's properties are known: before that nothing may be deleted by them.
+    pub(super) configured: bool,
     /// It is being deleted, and its directory has its new name.
     pub(super) renamed: bool,
     /// Its oldest segment is being removed.
@@ -175,6 +177,7 @@ impl Log {
             flush_at: None,
             start_waits: false,
             busy: 0,
+            configured: false,
             renamed: false,
             removing: false,
             readers: BTreeSet::new(),

@@ -71,6 +71,7 @@ impl LogStore {
         let Some(log) = self.logs[id.0 as usize].as_deref_mut() else {
             return id;
         };
+        log.configured = true;
         let mut segment = Segment::new(Offset(0), file, cx.now.wall, 0);
         segment.creating = None;
         log.segments.push(segment);

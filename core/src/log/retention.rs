@@ -192,7 +192,7 @@ impl LogStore {
 
 /// May the oldest segment go? Kafka's three reasons: time, size, below the start.
 fn judge(log: &Log, now_ms: i64) -> Verdict {
-    let Some(first) = log.segments.first() else {
+    let Some(first) = log.segments.first().filter(|_| log.configured) else {
         return Verdict::Keep;
     };
     let is_active = log.segments.len() == 1;

@@ -174,6 +174,7 @@ impl LogStore {
     pub fn configure(&mut self, id: LogId, config: LogConfig) {
         if let Some(log) = self.log_mut(id) {
             log.config = config;
+            log.configured = true;
         }
     }
 
