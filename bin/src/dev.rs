@@ -1,6 +1,7 @@
 //! `trialog dev`: one node to develop against, without a configuration.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use trialog_core::io::ListenerBoot;
@@ -126,8 +127,12 @@ fn greet(bound: &[ListenerBoot], data: &str, kept: &str) {
         clients.host.clone()
     };
     let address = format!("{host}:{}", clients.port);
-    println!("bootstrap.servers={address}");
-    println!("Data: {data} ({kept}). Stop with Ctrl-C. Try:");
-    println!("  echo hello | kcat -b {address} -P -t greetings");
-    println!("  kcat -b {address} -C -t greetings -p 0 -o beginning -e");
+    let text = format!(
+        "bootstrap.servers={address}\n\
+         Data: {data} ({kept}). Stop with Ctrl-C. Try:\n  \
+         echo hello | kcat -b {address} -P -t greetings\n  \
+         kcat -b {address} -C -t greetings -p 0 -o beginning -e\n"
+    );
+    // Whoever started it may not read what it says.
+    let _ = std::io::stdout().write_all(text.as_bytes());
 }

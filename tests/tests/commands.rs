@@ -1,0 +1,279 @@
+//! The commands as people use them: what they print, how they end, and what they say when something is wrong.
+#![cfg(not(madsim))]
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use kafka_protocol::records::Compression;
+use trialog_tests::broker::{Kind, Setup, binary, finish, root};
+use trialog_tests::client::{Client, PLAIN, batch};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Runs `trialog` to its end in `home`: exit code, standard output, standard error.
+fn trialog(home: &Path, arguments: &[&str]) -> (i32, String, String) {
+    let mut command = Command::new(binary());
+    command.args(arguments).current_dir(home);
+    let (status, out, err) = finish(&mut command, PATIENCE);
+    (status.code().expect("no signal ended it"), out, err)
+}
+
+fn config(home: &Path, port: u16) {
+    let text = format!(
+        "process.roles=broker,controller\nnode.id=1\nlisteners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:0\n\
+         controller.listener.names=CONTROLLER\ncontroller.quorum.voters=1@127.0.0.1:9093\nlog.dirs=data\n"
+    );
+    std::fs::write(home.join("server.properties"), text).expect("written");
+}
+
+/// `trialog dev` until it greets: the process, and the address that it printed.
+fn dev(arguments: &[&str]) -> (Child, String, String) {
+    let mut child = Command::new(binary())
+        .args(["dev", "--port", "0"])
+        .args(arguments)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("it starts");
+    let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    let mut line = || lines.next().expect("a line").expect("text");
+    let address = line();
+    let address = address
+        .strip_prefix("bootstrap.servers=")
+        .expect("the address first");
+    let data = line();
+    let data = data
+        .strip_prefix("Data: ")
+        .and_then(|rest| rest.split(' ').next());
+    let data = data.expect("the data's place").to_owned();
+    (child, address.to_owned(), data)
+}
+
+fn signal(child: &Child, signal: rustix::process::Signal) {
+    let pid = rustix::process::Pid::from_child(child);
+    rustix::process::kill_process(pid, signal).expect("our child");
+}
+
+#[test]
+fn dev_serves_at_once_and_leaves_nothing() {
+    let began = Instant::now();
+    let (mut child, address, data) = dev(&[]);
+    let mut client = Client::connect(&address).expect("it listens");
+    client.create_topic("first", 1, &[]).expect("a topic");
+    let values = [b"hello".to_vec()];
+    let batch = batch(&values, PLAIN, Compression::None);
+    let produced = client.produce("first", 0, -1, batch);
+    assert_eq!(produced.expect("an answer"), (0, 0));
+    let took = began.elapsed();
+    println!("first produce after {took:?}");
+    assert!(
+        took < Duration::from_millis(1_500),
+        "300 ms on an idle machine: {took:?}"
+    );
+    assert!(Path::new(&data).join("first-0").is_dir());
+    let stopping = Instant::now();
+    signal(&child, rustix::process::Signal::INT);
+    assert_eq!(child.wait().expect("it ends").code(), Some(0));
+    assert!(
+        stopping.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        stopping.elapsed()
+    );
+    assert!(!Path::new(&data).exists(), "its data is gone");
+}
+
+#[test]
+fn dev_keeps_the_data_that_it_was_told_to_keep() {
+    let home = tempfile::tempdir().expect("a home");
+    let place = home.path().join("kept/here");
+    let place = place.to_str().expect("text");
+    let formatted = || std::fs::read(Path::new(place).join("meta.properties")).expect("formatted");
+    let mut before = None;
+    for _ in 0..2 {
+        let (mut child, _, data) = dev(&["--data", place]);
+        assert_eq!(data, place);
+        signal(&child, rustix::process::Signal::TERM);
+        assert_eq!(child.wait().expect("it ends").code(), Some(0));
+        let now = formatted();
+        assert_eq!(
+            before.get_or_insert_with(|| now.clone()),
+            &now,
+            "formatted once"
+        );
+    }
+}
+
+#[test]
+fn a_node_is_formatted_once_and_runs_once() {
+    let home = tempfile::tempdir().expect("a home");
+    let home = home.path();
+    config(home, 0);
+    let (code, out, _) = trialog(
+        home,
+        &["format", "-c", "server.properties", "-t", "some-cluster"],
+    );
+    assert_eq!(
+        (code, out.as_str()),
+        (0, "Formatted data for cluster some-cluster.\n")
+    );
+    let (code, _, err) = trialog(home, &["format", "-c", "server.properties"]);
+    assert_eq!(code, 1);
+    assert!(
+        err.contains("formatted already") && err.contains("--ignore-formatted"),
+        "{err}"
+    );
+
+    let mut first = Command::new(binary())
+        .args(["start", "server.properties"])
+        .current_dir(home)
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut log = BufReader::new(first.stderr.take().expect("a pipe"));
+    let mut line = String::new();
+    while !line.contains("Ready") {
+        line.clear();
+        assert!(
+            log.read_line(&mut line).expect("text") > 0,
+            "it ended instead of serving"
+        );
+    }
+    let (code, _, err) = trialog(home, &["start", "server.properties"]);
+    assert_eq!(code, 1);
+    assert!(err.contains("in use by another broker"), "{err}");
+    signal(&first, rustix::process::Signal::TERM);
+    assert_eq!(first.wait().expect("it ends").code(), Some(0));
+    let mut rest = String::new();
+    log.read_to_string(&mut rest).expect("text");
+    assert!(rest.contains("Stopped: everything is synced."), "{rest}");
+    assert!(
+        home.join("data/.kafka_cleanshutdown").exists(),
+        "the marker that Kafka looks for"
+    );
+}
+
+#[test]
+fn what_is_wrong_is_said_with_its_cause_and_what_to_do() {
+    let home = tempfile::tempdir().expect("a home");
+    let home = home.path();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("its address").port();
+    config(home, port);
+    std::fs::create_dir(home.join("empty")).expect("made");
+    let start = |more: &[&str]| trialog(home, &[&["start", "server.properties"], more].concat());
+    let cases = [
+        (
+            trialog(home, &["start", "missing"]),
+            78,
+            ["cannot read the configuration missing", "trialog dev"],
+        ),
+        (
+            start(&["-X", "num.partitions=x"]),
+            78,
+            ["num.partitions", "-X name=value"],
+        ),
+        (
+            start(&[]),
+            1,
+            ["data does not exist", "trialog format -c server.properties"],
+        ),
+        (start(&["-X", "oops"]), 64, ["oops", "name=value"]),
+        (trialog(home, &["strat"]), 64, ["strat", "start"]),
+        (
+            trialog(home, &["sim", "replay", "empty"]),
+            64,
+            ["empty", "--record"],
+        ),
+    ];
+    for ((code, out, err), want, words) in cases {
+        assert_eq!(code, want, "{out}{err}");
+        assert!(out.is_empty(), "stdout is for results: {out}");
+        for word in words {
+            assert!(err.contains(word), "no {word} in: {err}");
+        }
+    }
+    let (code, _, _) = trialog(home, &["format", "-c", "server.properties"]);
+    assert_eq!(code, 0);
+    let (code, _, err) = start(&[]);
+    assert_eq!(code, 1);
+    assert!(
+        err.contains("in use") && err.contains(&port.to_string()),
+        "{err}"
+    );
+}
+
+#[test]
+fn the_command_line_beats_the_environment_beats_the_file() {
+    let home = tempfile::tempdir().expect("a home");
+    config(home.path(), 0);
+    let formats = |directory: &str, arguments: &[&str]| {
+        let mut command = Command::new(binary());
+        command
+            .args(["format", "-c", "server.properties"])
+            .args(arguments);
+        command
+            .current_dir(home.path())
+            .env("KAFKA_LOG_DIRS", "environment");
+        let (status, out, err) = finish(&mut command, PATIENCE);
+        assert!(status.success(), "{err}");
+        assert!(out.contains(&format!("Formatted {directory} ")), "{out}");
+    };
+    formats("environment", &[]);
+    formats("flag", &["-X", "log.dirs=flag"]);
+}
+
+#[test]
+fn a_listener_without_a_host_is_bound_to_loopback() {
+    let home = tempfile::tempdir().expect("a home");
+    let setup = Setup::new(Kind::Trialog, home.path(), &home.path().join("data"));
+    let port = setup
+        .bootstrap()
+        .rsplit(':')
+        .next()
+        .expect("a port")
+        .to_owned();
+    let listeners = format!("PLAINTEXT://:{port},CONTROLLER://:0");
+    let setup = setup.with("listeners", &listeners);
+    setup.format();
+    let broker = setup.start();
+    assert!(
+        broker.log_tail().contains("bound to 127.0.0.1 only"),
+        "{}",
+        broker.log_tail()
+    );
+    let sockets = std::fs::read_to_string("/proc/net/tcp").expect("the sockets");
+    let port = format!("{:04X}", port.parse::<u16>().expect("a number"));
+    let everywhere = format!(" 00000000:{port} ");
+    let loopback = format!(" 0100007F:{port} ");
+    assert!(
+        sockets.contains(&loopback) && !sockets.contains(&everywhere),
+        "{sockets}"
+    );
+}
+
+/// Every command of the README, but for `cargo` itself, is one that this release has.
+#[test]
+fn the_readme_names_commands_that_exist() {
+    let readme = std::fs::read_to_string(root().join("README.md")).expect("the README");
+    let mut seen = 0;
+    for line in readme.lines() {
+        let command = ["cargo run --release -- ", "target/release/trialog "]
+            .iter()
+            .find_map(|start| line.strip_prefix(start));
+        let Some(command) = command else { continue };
+        let words: Vec<&str> = command
+            .split(' ')
+            .take_while(|word| !word.starts_with('-'))
+            .collect();
+        let verbs = words.len().min(if words[0] == "sim" { 2 } else { 1 });
+        let (code, help, err) = trialog(&root(), &[&words[..verbs], &["--help"]].concat());
+        assert_eq!(code, 0, "{line}: {err}");
+        for flag in command.split(' ').filter(|word| word.starts_with('-')) {
+            assert!(help.contains(flag), "{line}: no {flag} in\n{help}");
+        }
+        seen += 1;
+    }
+    assert!(seen >= 8, "the README's commands were found: {seen}");
+}
