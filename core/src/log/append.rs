@@ -193,18 +193,21 @@ impl LogStore {
         }
     }
 
-    /// Forgets the oldest batches in memory beyond the budget; what is not written yet stays.
+    /// Forgets the oldest batches in memory beyond the budget; what is not durable yet stays.
     pub(super) fn trim_hot(&mut self) {
         while self.hot_bytes > self.config.hot_bytes {
             let Some(&(id, last)) = self.hot_order.front() else {
                 return;
             };
             if let Some(log) = self.logs[id.0 as usize].as_deref_mut() {
-                if log.written <= last && log.is_online() {
+                if log.promised <= last && log.is_online() {
                     return;
                 }
                 while let Some(batch) = log.hot.pop_front_if(|batch| batch.last <= last) {
                     self.hot_bytes -= batch.parts.len() as u64;
+                    if let Some(at) = log.segment_at(batch.base) {
+                        log.segments[at].settle(batch.max_timestamp, batch.last);
+                    }
                 }
             }
             self.hot_order.pop_front();

@@ -1005,6 +1005,7 @@ impl LogStore {
         for segment in &mut log.segments {
             let rebuilt = opening.rebuilt.contains(&segment.base);
             segment.sealed = !rebuilt && last != Some(segment.base);
+            segment.settled = segment.max.unwrap_or_default();
         }
         let recovered = !opening.clean;
         let rebuilt: Vec<Offset> = opening.rebuilt.iter().copied().collect();

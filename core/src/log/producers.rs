@@ -70,6 +70,13 @@ impl Producer {
         self.batches.back().map_or(NO_SEQUENCE, |b| b.last_sequence)
     }
 
+    fn remember(&mut self, batch: ProducedBatch) {
+        if self.batches.len() == BATCHES_REMEMBERED {
+            self.batches.pop_front();
+        }
+        self.batches.push_back(batch);
+    }
+
     fn enter_epoch(&mut self, epoch: i16) {
         if self.epoch != epoch {
             self.batches.clear();
@@ -163,10 +170,7 @@ impl Producers {
             producer.transaction = None;
             return undo;
         }
-        if producer.batches.len() == BATCHES_REMEMBERED {
-            producer.batches.pop_front();
-        }
-        producer.batches.push_back(ProducedBatch {
+        producer.remember(ProducedBatch {
             last_sequence: header.last_sequence(),
             last_offset: Offset(base.0 + i64::from(header.last_offset_delta)),
             offset_delta: header.last_offset_delta,
@@ -195,21 +199,37 @@ impl Producers {
     }
 
     /// The `.snapshot` file.
+    ///
+    /// A producer has one entry for each batch that is remembered, the latest last. Kafka writes the latest only, so that a
+    /// retry of an earlier batch is refused after a restart; it reads ours as its own, since a later entry replaces an earlier.
     pub(super) fn encode(&self) -> Vec<u8> {
-        let mut body = Vec::with_capacity(4 + self.producers.len() * SNAPSHOT_ENTRY);
-        let count = i32::try_from(self.producers.len()).unwrap_or(i32::MAX);
-        body.extend_from_slice(&count.to_be_bytes());
+        let mut body = vec![0; 4];
+        let mut count: i32 = 0;
+        let none = ProducedBatch {
+            last_sequence: NO_SEQUENCE,
+            last_offset: Offset(-1),
+            offset_delta: 0,
+            timestamp: NO_TIMESTAMP,
+        };
         for (id, producer) in &self.producers {
-            let last = producer.batches.back();
-            body.extend_from_slice(&id.0.to_be_bytes());
-            body.extend_from_slice(&producer.epoch.to_be_bytes());
-            body.extend_from_slice(&producer.last_sequence().to_be_bytes());
-            body.extend_from_slice(&last.map_or(-1, |b| b.last_offset.0).to_be_bytes());
-            body.extend_from_slice(&last.map_or(0, |b| b.offset_delta).to_be_bytes());
-            body.extend_from_slice(&producer.last_timestamp.to_be_bytes());
-            body.extend_from_slice(&producer.coordinator_epoch.to_be_bytes());
-            body.extend_from_slice(&producer.transaction.map_or(-1, |o| o.0).to_be_bytes());
+            let latest = ProducedBatch {
+                timestamp: producer.last_timestamp,
+                ..producer.batches.back().copied().unwrap_or(none)
+            };
+            let earlier = producer.batches.len().saturating_sub(1);
+            for batch in producer.batches.iter().take(earlier).chain([&latest]) {
+                count = count.saturating_add(1);
+                body.extend_from_slice(&id.0.to_be_bytes());
+                body.extend_from_slice(&producer.epoch.to_be_bytes());
+                body.extend_from_slice(&batch.last_sequence.to_be_bytes());
+                body.extend_from_slice(&batch.last_offset.0.to_be_bytes());
+                body.extend_from_slice(&batch.offset_delta.to_be_bytes());
+                body.extend_from_slice(&batch.timestamp.to_be_bytes());
+                body.extend_from_slice(&producer.coordinator_epoch.to_be_bytes());
+                body.extend_from_slice(&producer.transaction.map_or(-1, |o| o.0).to_be_bytes());
+            }
         }
+        body[..4].copy_from_slice(&count.to_be_bytes());
         let mut file = Vec::with_capacity(SNAPSHOT_HEADER + body.len());
         file.extend_from_slice(&SNAPSHOT_VERSION.to_be_bytes());
         file.extend_from_slice(&crc32c(&body).to_be_bytes());
@@ -230,13 +250,10 @@ impl Producers {
         if file.len() < count.checked_mul(SNAPSHOT_ENTRY)? {
             return None;
         }
-        let mut producers = BTreeMap::new();
+        let mut producers: BTreeMap<ProducerId, Producer> = BTreeMap::new();
         for _ in 0..count {
-            let id = ProducerId(file.get_i64());
-            let mut producer = Producer {
-                epoch: file.get_i16(),
-                ..Producer::default()
-            };
+            let producer = producers.entry(ProducerId(file.get_i64())).or_default();
+            producer.enter_epoch(file.get_i16());
             let last_sequence = file.get_i32();
             let last_offset = file.get_i64();
             let offset_delta = file.get_i32();
@@ -245,14 +262,13 @@ impl Producers {
             let transaction = file.get_i64();
             producer.transaction = (transaction >= 0).then_some(Offset(transaction));
             if last_offset >= 0 {
-                producer.batches.push_back(ProducedBatch {
+                producer.remember(ProducedBatch {
                     last_sequence,
                     last_offset: Offset(last_offset),
                     offset_delta,
                     timestamp: producer.last_timestamp,
                 });
             }
-            producers.insert(id, producer);
         }
         Some(Producers { producers })
     }
@@ -352,10 +368,14 @@ mod tests {
     #[test]
     fn snapshots_round_trip_and_damage_is_seen() {
         let mut producers = Producers::default();
-        producers.apply(&batch(3, 0, 10), Offset(5), None);
+        for n in 0..7 {
+            let header = batch(3, n * 10, 10);
+            producers.apply(&header, Offset(5 + i64::from(n) * 10), None);
+        }
         let file = producers.encode();
         let back = Producers::decode(Bytes::from(file.clone())).expect("whole");
         assert_eq!(back, producers);
+        assert_eq!(client(&back, &batch(3, 20, 10)), Ok(Some(25)), "the whole window");
         for place in 0..file.len() {
             let mut bad = file.clone();
             bad[place] ^= 0x10;

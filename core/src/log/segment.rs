@@ -37,6 +37,8 @@ pub(super) struct Segment {
     pub(super) index: Option<SegmentIndex>,
     /// `None`: not read from disk yet.
     pub(super) max: Option<MaxTimestamp>,
+    /// The same without the recent batches that are in memory.
+    pub(super) settled: MaxTimestamp,
     /// Timestamp of its first batch; `None` without batches or before it is known.
     pub(super) first_timestamp: Option<i64>,
     /// When it was created or opened.
@@ -59,6 +61,7 @@ impl Segment {
             sealed: false,
             index: Some(SegmentIndex::default()),
             max: Some(MaxTimestamp::default()),
+            settled: MaxTimestamp::default(),
             first_timestamp: None,
             created: now,
             modified: now,
@@ -156,6 +159,16 @@ impl Segment {
         }
         if self.size == 0 {
             self.first_timestamp = None;
+        }
+    }
+
+    /// A batch is no longer among the recent ones.
+    pub(super) fn settle(&mut self, timestamp: i64, last: Offset) {
+        if timestamp > self.settled.timestamp {
+            self.settled = MaxTimestamp {
+                timestamp,
+                offset: relative(self.base, last).unwrap_or(0),
+            };
         }
     }
 
