@@ -375,7 +375,11 @@ mod tests {
         let file = producers.encode();
         let back = Producers::decode(Bytes::from(file.clone())).expect("whole");
         assert_eq!(back, producers);
-        assert_eq!(client(&back, &batch(3, 20, 10)), Ok(Some(25)), "the whole window");
+        assert_eq!(
+            client(&back, &batch(3, 20, 10)),
+            Ok(Some(25)),
+            "the whole window"
+        );
         for place in 0..file.len() {
             let mut bad = file.clone();
             bad[place] ^= 0x10;

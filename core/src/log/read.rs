@@ -869,7 +869,11 @@ fn max_candidate(log: &Log, below: Offset) -> Option<Offset> {
         let max = segment.max?;
         let last = |max: MaxTimestamp| Offset(segment.base.0 + i64::from(max.offset));
         // What is above the bound is among the recent batches, which are looked at one by one.
-        let max = if last(max) < below { max } else { segment.settled };
+        let max = if last(max) < below {
+            max
+        } else {
+            segment.settled
+        };
         (max.timestamp >= 0).then_some((max.timestamp, last(max)))
     });
     let hot = log
