@@ -6,8 +6,8 @@
 use super::{Controller, VersionedRecord};
 use crate::config::Listener;
 use crate::ids::{NodeId, Offset, Uuid};
-use crate::metadata::Image;
 use crate::metadata::features;
+use crate::metadata::{Image, Partition};
 use crate::wire::{
     AbortTransactionRecord, BeginTransactionRecord, BrokerRegistrationChangeRecord,
     EndTransactionRecord, FeatureLevelRecord, MetadataRecord, PartitionChangeRecord,
@@ -266,7 +266,7 @@ impl Controller {
             let heir = partition
                 .replicas
                 .iter()
-                .find(|id| others.contains(id) && self.image.is_active(**id));
+                .find(|id| others.contains(id) && self.can_lead(**id, partition));
             Some(PartitionChangeRecord {
                 isr: leaves.then_some(others.clone()),
                 leader: if leads {
@@ -289,7 +289,7 @@ impl Controller {
             if partition.leader != NodeId::NONE {
                 return None;
             }
-            let able = |id: &&i32| partition.isr.contains(id) && self.image.is_active(**id);
+            let able = |id: &&i32| partition.isr.contains(id) && self.can_lead(**id, partition);
             let leader = *partition.replicas.iter().find(able)?;
             Some(PartitionChangeRecord {
                 leader,
@@ -302,12 +302,30 @@ impl Controller {
         )
     }
 
+    /// Is broker `id` able to lead, with the replica that metadata means? One whose log directory was lost or wiped comes back empty:
+    /// it must not lead as if nothing had been there (KIP-858).
+    fn can_lead(&self, id: i32, partition: &Partition) -> bool {
+        let Some(broker) = self
+            .image
+            .brokers
+            .get(&id)
+            .filter(|_| self.image.is_active(id))
+        else {
+            return false;
+        };
+        match partition.directory(NodeId(id)) {
+            None => false,
+            Some(Uuid::ZERO) => true,
+            Some(directory) => broker.log_dirs.is_empty() || broker.log_dirs.contains(&directory),
+        }
+    }
+
     /// The changes that `decide` wants of the partitions after `from`, at most a piece of them, and where to go on if there may
     /// be more.
     fn partition_changes(
         &self,
         from: Option<(Uuid, i32)>,
-        decide: impl Fn(&crate::metadata::Partition) -> Option<PartitionChangeRecord>,
+        decide: impl Fn(&Partition) -> Option<PartitionChangeRecord>,
     ) -> (Vec<MetadataRecord>, Option<(Uuid, i32)>) {
         let mut records = Vec::new();
         for (looked_at, (topic_id, index, partition)) in

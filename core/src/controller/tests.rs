@@ -279,6 +279,52 @@ fn a_start_waits_for_the_logs_and_refuses_levels_that_it_lacks() {
 }
 
 #[test]
+fn a_replica_whose_directory_is_gone_does_not_lead() {
+    let mut world = World::started(&[]);
+    world.create(vec![topic("t", 2)]);
+    let directory = |world: &World, index: i32| {
+        let topic = world.committed.topics.by_name("t").expect("created");
+        topic.partitions[&index].directories[0]
+    };
+    let (kept, lost) = (directory(&world, 0), directory(&world, 1));
+    assert_ne!(kept, lost);
+    world.controller = Controller::new(&world.controller.config);
+    let mut next = 0;
+    for batch in &world.log {
+        next += batch.len() as i64;
+        let batch = batch.clone();
+        world
+            .controller
+            .replay(Offset(next - 1), LeaderEpoch(1), batch, Mutants::NONE)
+            .expect("our own log");
+    }
+    let me = Registration {
+        log_dirs: vec![kept, Uuid([103; 16])],
+        ..me(2)
+    };
+    while let Some(records) = world
+        .controller
+        .startup(&me, &[], world.committed.offset.next(), true)
+        .expect("fine")
+    {
+        world.append(records);
+    }
+    let topic = world.committed.topics.by_name("t").expect("survives");
+    assert_eq!(
+        (topic.partitions[&0].leader, topic.partitions[&1].leader),
+        (NodeId(1), NodeId::NONE)
+    );
+    assert_eq!(
+        topic.partitions[&1].isr,
+        [1],
+        "the last member stays: its directory may come back"
+    );
+    world.restart(3);
+    let topic = world.committed.topics.by_name("t").expect("survives");
+    assert_eq!(topic.partitions[&1].leader, NodeId(1), "it has come back");
+}
+
+#[test]
 fn an_open_transaction_is_aborted_and_the_bootstrap_repeated() {
     let config = Config::single(1, &["/a"], &[]).expect("valid");
     let mut controller = Controller::new(&config);
