@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Partitions;
 use super::leader::{Assignment, Partition};
 use crate::config::{Config, LogConfig};
+use crate::event::Event;
 use crate::ids::{LogId, NodeId, Offset, PartitionIndex, RequestId, Uuid};
 use crate::io::Cx;
 use crate::log::{self, LogStore, NewLog, StoreConfig};
@@ -185,13 +186,17 @@ impl Replicas {
                 log
             }
             None => {
-                let directory = state.directory(self.node);
+                let directory = state.directory(self.node).filter(|id| *id != Uuid::ZERO);
+                let dir = directory.and_then(|directory| directory_of(store, directory));
+                if let (Some(directory), None) = (directory, dir) {
+                    return lost(cx, &topic.name, index, directory);
+                }
                 let new = NewLog {
                     topic: topic.name.to_string(),
                     topic_id: id,
                     partition: index,
                     config: properties,
-                    dir: directory.and_then(|directory| directory_of(store, directory)),
+                    dir,
                 };
                 let log = store.create(cx, new);
                 self.opening.insert(log);
@@ -255,6 +260,15 @@ pub fn store_config(config: &Config) -> StoreConfig {
         retention_check_interval_ms: positive("log.retention.check.interval.ms"),
         ..defaults
     }
+}
+
+/// A replica whose log directory is not here is not replaced by an empty one: it may come back.
+fn lost(cx: &mut Cx, topic: &Str, index: PartitionIndex, directory: Uuid) {
+    let log = format!("{topic}-{index}");
+    let message = format!(
+        "{log} lies in the log directory {directory}, which is not among this node's. Bring the directory back and restart, or delete the topic"
+    );
+    cx.out.event(Event::PartitionOffline { log, message });
 }
 
 /// The place among the log directories of the one with this id.
