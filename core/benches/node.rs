@@ -197,10 +197,10 @@ impl Bench {
         self.steps += start.elapsed();
         self.out.events.clear();
         for effect in self.out.effects.drain(..) {
-            match effect {
-                Effect::Send { parts, .. } => self.answer = Some(parts.to_bytes()),
-                Effect::Disk { .. } | Effect::Work { .. } => self.waiting.push_back(effect),
-                _ => {}
+            if let Effect::Send { parts, .. } = effect {
+                self.answer = Some(parts.to_bytes());
+            } else if matches!(effect, Effect::Disk { .. } | Effect::Work { .. }) {
+                self.waiting.push_back(effect);
             }
         }
     }
@@ -208,18 +208,14 @@ impl Bench {
     fn settle(&mut self) {
         loop {
             if let Some(effect) = self.waiting.pop_front() {
-                match effect {
-                    Effect::Disk { token, op } => {
-                        let result = self.disk.run(op);
-                        self.step(Input::Disk { token, result });
-                    }
-                    Effect::Work { token, job } => {
-                        let start = Instant::now();
-                        let facts = work::run(job);
-                        self.work += start.elapsed();
-                        self.step(Input::Worked { token, facts });
-                    }
-                    _ => {}
+                if let Effect::Disk { token, op } = effect {
+                    let result = self.disk.run(op);
+                    self.step(Input::Disk { token, result });
+                } else if let Effect::Work { token, job } = effect {
+                    let start = Instant::now();
+                    let facts = work::run(job);
+                    self.work += start.elapsed();
+                    self.step(Input::Worked { token, facts });
                 }
             } else if self
                 .node

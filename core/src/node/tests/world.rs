@@ -171,16 +171,14 @@ impl World {
 
     /// Lets one waiting effect happen.
     pub fn happen(&mut self, effect: Effect) {
-        match effect {
-            Effect::Disk { token, op } => {
-                let result = self.disk.run(op);
-                self.step(Input::Disk { token, result });
-            }
-            Effect::Work { token, job } => {
-                let facts = work::run(job);
-                self.step(Input::Worked { token, facts });
-            }
-            other => panic!("{other:?} does not wait"),
+        if let Effect::Disk { token, op } = effect {
+            let result = self.disk.run(op);
+            self.step(Input::Disk { token, result });
+        } else if let Effect::Work { token, job } = effect {
+            let facts = work::run(job);
+            self.step(Input::Worked { token, facts });
+        } else {
+            panic!("{effect:?} does not wait");
         }
     }
 
@@ -308,11 +306,8 @@ impl World {
 }
 
 fn is_sync(effect: &Effect) -> bool {
-    let op = match effect {
-        Effect::Disk { op, .. } => op,
-        _ => return false,
-    };
-    matches!(op, DiskOp::Sync { .. })
+    let sync = |op: &DiskOp| matches!(op, DiskOp::Sync { .. });
+    matches!(effect, Effect::Disk { op, .. } if sync(op))
 }
 
 /// A batch with these values, as a producer sends it.
