@@ -261,7 +261,7 @@ fn apache_kafka_opens_what_we_wrote() {
     let dump = golden::dump_log_segments(setup.data());
     assert_eq!(dump.faults, Vec::<String>::new());
     assert!(
-        dump.files > 40 && dump.records > 900,
+        dump.files > 40 && dump.records > 800,
         "{} files, {} records",
         dump.files,
         dump.records
