@@ -296,7 +296,8 @@ impl LogStore {
         let settled = log
             .in_flight
             .iter()
-            .all(|batch| batch.write != Write::UnderWay);
+            .all(|batch| batch.write != Write::UnderWay)
+            && log.segments.iter().all(|s| s.creating.is_none());
         let Some(first) = log
             .in_flight
             .front()
@@ -491,6 +492,7 @@ impl LogStore {
         }
         let stages = [self.sync_dir(cx, handle)];
         self.begin_plan(cx, dir, stages, Then::EntriesSynced(id, base));
+        self.roll_back_if_settled(cx, id);
     }
 
     /// There was no room for a new segment: its appends are lost.
@@ -499,8 +501,9 @@ impl LogStore {
         let Some(log) = self.log_mut(id) else { return };
         if let Some(segment) = log.segment_mut(base) {
             segment.file = None;
+            segment.creating = None;
         }
-        for batch in log.in_flight.iter_mut().filter(|b| b.segment >= base) {
+        for batch in log.in_flight.iter_mut().filter(|b| b.segment == base) {
             batch.write = Write::Failed;
         }
         self.advance_written(cx, id);

@@ -229,6 +229,7 @@ impl Replicas {
             return;
         }
         partition.opened(view.start, view.durable, view.end);
+        store.note_high_watermark(log, partition.high_watermark());
         if partition.leads() {
             store.begin_epoch(cx, log, partition.assignment().leader_epoch);
         }
