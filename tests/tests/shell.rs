@@ -32,7 +32,7 @@ use trialog_net::listen::{self, Listen};
 
 const SEEDS: u64 = 20;
 const CLIENTS: u8 = 4;
-const SESSIONS: u32 = 40;
+const SESSIONS: u32 = 20;
 const LIMIT: u32 = 300_000;
 const SERVER: &str = "10.0.0.1";
 const PORT: u16 = 9092;

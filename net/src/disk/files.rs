@@ -158,7 +158,7 @@ impl FileDisk {
             files: HashMap::new(),
             entries,
             bulk,
-            syncs: syncs,
+            syncs,
             outcomes,
             nowait: true,
             _locks: locks,

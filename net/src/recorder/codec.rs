@@ -283,7 +283,11 @@ impl Item for Bytes {
         let blank = std::mem::take(&mut to.blank);
         to.number(self.len() as u64);
         let mut at = 0;
-        for range in blank.iter().cloned().chain([self.len()..self.len()]) {
+        for range in blank
+            .iter()
+            .cloned()
+            .chain(std::iter::once(self.len()..self.len()))
+        {
             to.raw(&self[at..range.start]);
             to.number(range.len() as u64);
             at = range.end;

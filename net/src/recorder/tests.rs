@@ -537,7 +537,7 @@ fn blanked_bytes_come_back_as_zeros_of_the_same_length() {
     let mut reader = codec::Reader::new(&chunk[codec::CHUNK_HEADER..]);
     assert_eq!(
         Bytes::take(&mut reader),
-        Ok(Bytes::from_static(b"\0\0234\0\0\0\0\0"))
+        Ok(Bytes::from_static(b"\x00\x00234\x00\x00\x00\x00\x00"))
     );
     assert_eq!(Bytes::take(&mut reader), Ok(bytes));
 }
