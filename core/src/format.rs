@@ -286,7 +286,8 @@ mod tests {
 
     #[test]
     fn what_cannot_be_is_refused() {
-        let cases: [(&[(&str, i16)], bool, &str); 5] = [
+        type Levels<'a> = &'a [(&'a str, i16)];
+        let cases: [(Levels, bool, &str); 5] = [
             (
                 &[("group.version", 1)],
                 false,

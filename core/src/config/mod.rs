@@ -368,7 +368,7 @@ impl Config {
         errors
     }
 
-    fn require_times_and_sizes(&self, require: &mut dyn FnMut(bool, &str, &dyn Fn() -> String)) {
+    fn require_times_and_sizes(&self, require: &mut Require) {
         let least = |name: &'static str, at_least: i64| match self.value(name) {
             Value::Int(number) => *number >= at_least,
             _ => true,
@@ -448,7 +448,7 @@ impl Config {
         );
     }
 
-    fn require_listeners(&self, require: &mut dyn FnMut(bool, &str, &dyn Fn() -> String)) {
+    fn require_listeners(&self, require: &mut Require) {
         let bound: BTreeSet<&str> = self
             .listeners
             .iter()
@@ -511,7 +511,7 @@ impl Config {
         );
     }
 
-    fn require_quorum(&self, require: &mut dyn FnMut(bool, &str, &dyn Fn() -> String)) {
+    fn require_quorum(&self, require: &mut Require) {
         let servers = self.list("controller.quorum.bootstrap.servers");
         require(
             !(self.voters.is_empty() && servers.is_empty()),
@@ -540,7 +540,7 @@ impl Config {
     }
 
     /// A property must not seem to protect, replicate or move data when nothing here does what it says.
-    fn require_available(&self, require: &mut dyn FnMut(bool, &str, &dyn Fn() -> String)) {
+    fn require_available(&self, require: &mut Require) {
         let roles = self.list("process.roles");
         require(roles.len() == 2, "process.roles", &|| {
             format!(
@@ -604,6 +604,9 @@ impl Config {
         );
     }
 }
+
+/// Takes whether a rule holds, which property it is about, and what to say if not.
+type Require<'a> = dyn FnMut(bool, &str, &dyn Fn() -> String) + 'a;
 
 fn unknown_properties(set: &BTreeMap<String, String>) -> Vec<String> {
     set.keys()

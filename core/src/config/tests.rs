@@ -125,7 +125,8 @@ fn a_topic_resolves_topic_over_broker_over_default() {
         LogConfig::resolve(&config, &topic)
     };
     assert_eq!(resolve(&[], &[]), LogConfig::defaults());
-    let cases: &[(&[(&str, &str)], &[(&str, &str)], i64)] = &[
+    type Properties<'a> = &'a [(&'a str, &'a str)];
+    let cases: &[(Properties, Properties, i64)] = &[
         (&[], &[], 604_800_000),
         (&[("log.retention.hours", "2")], &[], 7_200_000),
         (

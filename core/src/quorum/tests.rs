@@ -262,7 +262,7 @@ impl MetadataLog for Fake {
     }
     fn read(&mut self, _: &mut Cx, _: LogId, read: Read) -> Result<ReadOutcome, ReadError> {
         // Every other piece comes from disk.
-        if self.next_id % 2 == 0 {
+        if self.next_id.is_multiple_of(2) {
             let id = self.id();
             self.reads.push((id, read));
             return Ok(ReadOutcome::Later(id));
