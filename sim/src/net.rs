@@ -275,10 +275,10 @@ impl Net {
 
     /// The node reads a connection again.
     pub fn node_resumes(&mut self, now: u64, conn: ConnId, out: &mut Outcome) {
-        if let Some(connection) = self.conns.get_mut(&conn) {
-            if std::mem::take(&mut connection.paused) {
-                out.later.push((now, NetEvent::Deliver(conn, Side::Node)));
-            }
+        if let Some(connection) = self.conns.get_mut(&conn)
+            && std::mem::take(&mut connection.paused)
+        {
+            out.later.push((now, NetEvent::Deliver(conn, Side::Node)));
         }
     }
 
@@ -297,11 +297,12 @@ impl Net {
         choices: &mut Choices,
         out: &mut Outcome,
     ) {
-        if let Some(connection) = self.conns.get_mut(&conn) {
-            if connection.node_open && !connection.node_closing {
-                connection.node_closing = true;
-                self.push(now, conn, Side::Client, Item::Fin, choices, out);
-            }
+        if let Some(connection) = self.conns.get_mut(&conn)
+            && connection.node_open
+            && !connection.node_closing
+        {
+            connection.node_closing = true;
+            self.push(now, conn, Side::Client, Item::Fin, choices, out);
         }
     }
 
@@ -551,13 +552,15 @@ impl Net {
             if side == Side::Node && connection.paused {
                 return;
             }
-            if side == Side::Node && connection.node_open && !connection.node_closing {
-                while let Some(frame) = connection.held.pop_front() {
-                    // One frame at a time: the node may pause between any two.
-                    out.node.push(ToNode::Frame(conn, frame));
-                    out.later.push((now, NetEvent::Deliver(conn, side)));
-                    return;
-                }
+            if side == Side::Node
+                && connection.node_open
+                && !connection.node_closing
+                && let Some(frame) = connection.held.pop_front()
+            {
+                // One frame at a time: the node may pause between any two.
+                out.node.push(ToNode::Frame(conn, frame));
+                out.later.push((now, NetEvent::Deliver(conn, side)));
+                return;
             }
             let pipe = connection.pipe(side);
             if pipe.clogged_until > now {

@@ -511,16 +511,16 @@ impl World {
             self.count("slow-disk");
         }
         let mut error = None;
-        if let Some((kind, left)) = self.machine.failing {
-            if kind == about.kind {
-                self.machine.failing = (left > 1).then_some((kind, left - 1));
-                self.machine.hurt = true;
-                let written = self
-                    .choices
-                    .below(about.bytes + 1, Subsystem::DiskFault, key);
-                error = Some((DiskError::Failed, written));
-                self.count("disk-error");
-            }
+        if let Some((kind, left)) = self.machine.failing
+            && kind == about.kind
+        {
+            self.machine.failing = (left > 1).then_some((kind, left - 1));
+            self.machine.hurt = true;
+            let written = self
+                .choices
+                .below(about.bytes + 1, Subsystem::DiskFault, key);
+            error = Some((DiskError::Failed, written));
+            self.count("disk-error");
         }
         let life = self.machine.life;
         self.schedule(
@@ -600,17 +600,17 @@ impl World {
     }
 
     fn client(&mut self, client: ClientId, event: Option<ToClient>) {
-        if self.log.is_some() {
-            if let Some(event) = &event {
-                let name = self.clients[client].name();
-                let line = match event {
-                    ToClient::Bytes(bytes) => format!("{name} gets {} bytes", bytes.len()),
-                    ToClient::Connected | ToClient::Failed | ToClient::Closed => {
-                        format!("{name}: {event:?}")
-                    }
-                };
-                self.note(|| line);
-            }
+        if self.log.is_some()
+            && let Some(event) = &event
+        {
+            let name = self.clients[client].name();
+            let line = match event {
+                ToClient::Bytes(bytes) => format!("{name} gets {} bytes", bytes.len()),
+                ToClient::Connected | ToClient::Failed | ToClient::Closed => {
+                    format!("{name}: {event:?}")
+                }
+            };
+            self.note(|| line);
         }
         if matches!(event, Some(ToClient::Failed)) {
             self.count("refused-connect");

@@ -105,7 +105,7 @@ fn console_producer(broker: &Broker, client: &mut Client, codec: &str) {
 }
 
 fn key(n: usize) -> String {
-    if n % 5 == 0 {
+    if n.is_multiple_of(5) {
         "NIL".into()
     } else {
         format!("key {n}")

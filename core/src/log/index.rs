@@ -150,7 +150,7 @@ impl SegmentIndex {
 
     /// From both files; `None` if they cannot belong to a segment of `size` bytes and must be rebuilt.
     pub(super) fn decode(mut offsets: Bytes, mut times: Bytes, size: u32) -> Option<SegmentIndex> {
-        if offsets.len() % OFFSET_ENTRY != 0 || times.len() % TIME_ENTRY != 0 {
+        if !offsets.len().is_multiple_of(OFFSET_ENTRY) || !times.len().is_multiple_of(TIME_ENTRY) {
             return None;
         }
         let mut index = SegmentIndex::default();

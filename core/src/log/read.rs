@@ -644,10 +644,11 @@ impl LogStore {
             let result = records.ok_or_else(|| ReadError::Damaged("the block was lost".to_owned()));
             return self.notices.push_back(Notice::ReadDone(id, result));
         }
-        if let Some(last) = last {
-            if matches!(want, Want::Time { .. }) && self.seek_hot(cx, id, last.next()) {
-                return;
-            }
+        if let Some(last) = last
+            && matches!(want, Want::Time { .. })
+            && self.seek_hot(cx, id, last.next())
+        {
+            return;
         }
         match scanned.rest {
             _ if bad.is_some() => self.damaged_read(cx, id, "a checksum does not hold"),

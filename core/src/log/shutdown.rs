@@ -256,11 +256,11 @@ impl LogStore {
             .dirs
             .iter()
             .all(|directory| directory.stopped || directory.failed.is_some());
-        if let Some(shutdown) = self.shutdown.as_mut().filter(|_| all) {
-            if shutdown.phase != Phase::Done {
-                shutdown.phase = Phase::Done;
-                self.notices.push_back(Notice::Stopped);
-            }
+        if let Some(shutdown) = self.shutdown.as_mut().filter(|_| all)
+            && shutdown.phase != Phase::Done
+        {
+            shutdown.phase = Phase::Done;
+            self.notices.push_back(Notice::Stopped);
         }
     }
 }

@@ -16,7 +16,7 @@ use super::files::{FileResult, FileThen, StartFile};
 use super::frontier;
 use super::notice::{NewLog, Notice};
 use super::partition_log::State;
-use super::plan::{CheckpointKind, Step, Then, may};
+use super::plan::{CheckpointKind, Then, may};
 use super::removal::DELETE_SUFFIX;
 use super::segment::name;
 use super::store::{Continue, LogStore, Timer, Wait};
@@ -245,9 +245,7 @@ impl LogStore {
             dir: directory.root,
             name: name(checkpoint::CLEAN_SHUTDOWN),
         });
-        let mut first: Vec<Step> = Vec::new();
-        first.push(marker);
-        let stages = self.frontier_stages(cx, dir, first);
+        let stages = self.frontier_stages(cx, dir, vec![marker]);
         self.begin_plan(cx, dir, stages, Then::DirectoryReady);
     }
 

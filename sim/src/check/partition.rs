@@ -91,10 +91,10 @@ impl Lookup {
                 self.tp, self.target
             ))
         };
-        if let (Target::AtLeast(target), Some((_, timestamp))) = (self.target, self.answer) {
-            if timestamp < target {
-                return complain("that is older".to_owned());
-            }
+        if let (Target::AtLeast(target), Some((_, timestamp))) = (self.target, self.answer)
+            && timestamp < target
+        {
+            return complain("that is older".to_owned());
         }
         for (offset, timestamp) in known {
             if let Some((_, answered)) = self.answer.filter(|(at, _)| *at == offset) {

@@ -158,10 +158,10 @@ impl Caller {
                 }
             }
         }
-        if self.session.is_up() {
-            if let Some(call) = self.waiting.take() {
-                self.send(cx, call);
-            }
+        if self.session.is_up()
+            && let Some(call) = self.waiting.take()
+        {
+            self.send(cx, call);
         }
     }
 

@@ -197,10 +197,11 @@ impl Producer {
         }
         for batch in self.lanes.values().flat_map(|lane| lane.queue.front()) {
             wake = wake.min(batch.born + self.settings.delivery_timeout);
-            if let State::Waiting { not_before } = batch.state {
-                if self.session.is_up() && not_before > 0 {
-                    wake = wake.min(not_before);
-                }
+            if let State::Waiting { not_before } = batch.state
+                && self.session.is_up()
+                && not_before > 0
+            {
+                wake = wake.min(not_before);
             }
         }
         wake

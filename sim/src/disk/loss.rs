@@ -124,11 +124,11 @@ impl Disk {
         let mut reached: BTreeSet<InodeId> = BTreeSet::new();
         let mut todo = self.roots.clone();
         while let Some(inode) = todo.pop() {
-            if reached.insert(inode) {
-                if let Some(dir) = self.dir(inode) {
-                    todo.extend(dir.now.values().chain(dir.durable.values()));
-                    todo.extend(dir.changes.iter().filter_map(|(_, inode)| *inode));
-                }
+            if reached.insert(inode)
+                && let Some(dir) = self.dir(inode)
+            {
+                todo.extend(dir.now.values().chain(dir.durable.values()));
+                todo.extend(dir.changes.iter().filter_map(|(_, inode)| *inode));
             }
         }
         self.inodes.retain(|inode, _| reached.contains(inode));

@@ -464,10 +464,10 @@ impl Disk {
         if let Some(done) = flight.done {
             return done;
         }
-        if let Some(dir) = flight.ordered_in {
-            if let Some(Inode::Dir(directory)) = self.inodes.get_mut(&dir) {
-                directory.queue.retain(|waiting| *waiting != id);
-            }
+        if let Some(dir) = flight.ordered_in
+            && let Some(Inode::Dir(directory)) = self.inodes.get_mut(&dir)
+        {
+            directory.queue.retain(|waiting| *waiting != id);
         }
         if let DiskOp::Write { file, at, data } = &flight.op {
             self.write_prefix(*file, *at, data, written);

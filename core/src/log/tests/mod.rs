@@ -154,7 +154,7 @@ fn power_cuts(seed: u64, mutants: Mutants) -> Result<(), String> {
         let mut id = None;
         while left > 0 {
             left -= 1;
-            if !world.step() && id.is_some() && left % 3 == 0 {
+            if !world.step() && id.is_some() && left.is_multiple_of(3) {
                 left = left.min(60);
             }
             if let Some(Notice::Fatal(message)) =
@@ -293,8 +293,7 @@ fn rot_below_the_frontier_takes_the_partition_offline_and_names_the_place() {
         .disk
         .tree()
         .keys()
-        .filter(|name| name.starts_with("t-0/") && name.ends_with(".log"))
-        .next_back()
+        .rfind(|name| name.starts_with("t-0/") && name.ends_with(".log"))
         .cloned()
         .expect("there");
     world.disk.rot(&last, |bytes| bytes[90] ^= 1);
