@@ -268,7 +268,7 @@ fn the_readme_names_commands_that_exist() {
             .take_while(|word| !word.starts_with('-'))
             .collect();
         let verbs = words.len().min(if words[0] == "sim" { 2 } else { 1 });
-        let (code, help, err) = trialog(&root(), &[&words[..verbs], &["--help"]].concat());
+        let (code, help, err) = trialog(root(), &[&words[..verbs], &["--help"]].concat());
         assert_eq!(code, 0, "{line}: {err}");
         for flag in command.split(' ').filter(|word| word.starts_with('-')) {
             assert!(help.contains(flag), "{line}: no {flag} in\n{help}");
