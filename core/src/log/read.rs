@@ -63,6 +63,23 @@ struct ColdRead {
     block: Bytes,
     /// Of the batch in which a timestamp is sought.
     epoch: LeaderEpoch,
+    /// The last offset of that batch.
+    tried: Option<Offset>,
+}
+
+impl ColdRead {
+    /// Where a search in a log that starts at `start` begins: after the batch that was searched in vain.
+    fn starts_at(&self, start: Offset) -> Offset {
+        self.tried.map_or(start, |tried| start.max(tried.next()))
+    }
+
+    /// Is the first record at or after some time sought?
+    fn seeks_forward(&self) -> bool {
+        let Want::Time { query, .. } = self.want else {
+            return false;
+        };
+        matches!(query.target, TimestampTarget::AtLeast(_))
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -236,6 +253,7 @@ impl LogStore {
                 index: [None, None],
                 block: Bytes::new(),
                 epoch: LeaderEpoch::NONE,
+                tried: None,
             },
         );
         if let Some(log) = self.log_mut(id) {
@@ -431,18 +449,20 @@ impl LogStore {
         let Want::Time { query, batch } = read.want else {
             return false;
         };
-        let wanted = |b: &&HotBatch| wants(query, batch, log.start, b.max_timestamp, b.last);
+        let start = read.starts_at(log.start);
+        let wanted = |b: &&HotBatch| wants(query, batch, start, b.max_timestamp, b.last);
         let found = log.hot.iter().skip_while(|b| b.last < from).find(wanted);
         match found {
             Some(found) => {
                 read.epoch = found.epoch;
+                read.tried = Some(found.last);
                 read.position = u64::MAX;
                 let log_id = read.log;
                 let block = found.parts.to_bytes();
                 let job = Job::FindTimestamp {
                     block,
                     target: query.target,
-                    from: log.start,
+                    from: start,
                 };
                 self.work(cx, Wait::Cold(log_id, id, ColdStep::Work), job);
             }
@@ -567,7 +587,19 @@ impl LogStore {
                 };
                 self.found(cx, id, (offset < query.below).then_some(found));
             }
-            Facts::Found(Ok(None)) => self.found(cx, id, None),
+            Facts::Found(Ok(None)) => {
+                // The batch has such a record, but below the log's start: a later batch may have one above.
+                if self
+                    .cold
+                    .reads
+                    .get(&id)
+                    .is_some_and(ColdRead::seeks_forward)
+                {
+                    self.seek_time(cx, id);
+                } else {
+                    self.found(cx, id, None);
+                }
+            }
             Facts::Found(Err(fault)) => self.damaged_read(cx, id, &fault.message),
             Facts::Validated(_) => {}
         }
@@ -594,6 +626,8 @@ impl LogStore {
             .map_or(0, |b| u64::from(b.at) + u64::from(b.len));
         let next_position = position + consumed;
         let start = self.log(log_id).map_or(Offset(0), |log| log.start);
+        let reads = &self.cold.reads;
+        let start = reads.get(&id).map_or(start, |read| read.starts_at(start));
         let hit = match want {
             Want::Records(wanted) => batches.iter().any(|batch| batch.last >= wanted.from),
             Want::Time { query, batch } => {
@@ -608,6 +642,7 @@ impl LogStore {
                 });
                 if let (Some(found), Some(read)) = (found, self.cold.reads.get_mut(&id)) {
                     read.epoch = found.header.leader_epoch;
+                    read.tried = Some(found.header.last_offset());
                     let from = found.at as usize;
                     let block = data.slice(from..from + found.header.size());
                     let job = Job::FindTimestamp {

@@ -6,6 +6,7 @@ use super::world::{World, batch};
 use crate::ids::{ConnId, Uuid};
 use crate::io::CloseWhy;
 use crate::mark::Mark;
+use crate::wire::batch::{BatchOptions, RecordToWrite, encode_batch};
 use crate::wire::create_topics_request::CreatableTopic;
 use crate::wire::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use crate::wire::delete_topics_request::DeleteTopicState;
@@ -690,4 +691,54 @@ fn who_does_not_read_its_answers_gets_no_further_ones_and_is_closed() {
     assert!(world.paused(conn));
     world.pass(Duration::from_millis(1100));
     assert_eq!(world.closed(conn), Some(&CloseWhy::Stalled));
+}
+
+#[test]
+fn a_time_is_looked_up_above_the_start_of_the_log_only() {
+    let mut world = World::ready();
+    let conn = world.connect();
+    let topic = create_topic(&mut world, conn, "t", 1);
+    // The first batch has the record that was asked for twice: below the start, and not above.
+    let record = |timestamp: i64| RecordToWrite {
+        timestamp,
+        value: Some(b"v".to_vec().into()),
+        ..Default::default()
+    };
+    let at = 1_700_000_000_000;
+    for timestamps in [[at + 5, at], [at, at + 6]] {
+        let mut request = produce(-1, topic, 0, &[]);
+        let records = timestamps.map(record);
+        let records = encode_batch(BatchOptions::default(), &records);
+        request.topic_data[0].partition_data[0].records = Some(records);
+        let response = world.ask(conn, 13, &request);
+        assert_eq!(produced(&response).error_code, ErrorCode::NONE);
+    }
+    let deletion = DeleteRecordsRequest {
+        topics: vec![DeleteRecordsTopic {
+            name: "t".into(),
+            partitions: vec![DeleteRecordsPartition {
+                offset: 1,
+                ..Default::default()
+            }],
+            ..Default::default()
+        }],
+        timeout_ms: 1000,
+        ..Default::default()
+    };
+    world.ask(conn, 2, &deletion);
+    let request = ListOffsetsRequest {
+        replica_id: -1,
+        topics: vec![ListOffsetsTopic {
+            name: "t".into(),
+            partitions: vec![ListOffsetsPartition {
+                timestamp: at + 5,
+                ..Default::default()
+            }],
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    let response = world.ask(conn, 11, &request);
+    let partition = &response.topics[0].partitions[0];
+    assert_eq!((partition.offset, partition.timestamp), (3, at + 6));
 }
