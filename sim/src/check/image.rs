@@ -4,10 +4,12 @@
 //! and compares. Owns no state.
 
 use bytes::Bytes;
+use trialog_core::ids::Offset;
 use trialog_core::metadata::{Delta, Image};
 use trialog_core::mutant::Mutants;
 use trialog_core::quorum::records::{Content, decode};
-use trialog_core::wire::batch;
+use trialog_core::quorum::{Checkpoint, SnapshotId};
+use trialog_core::wire::{MetadataRecord, batch};
 
 use crate::disk::Disk;
 
@@ -18,10 +20,29 @@ const METADATA_LOG: &str = "__cluster_metadata-0";
 /// # Errors
 /// Where they differ, or why the log cannot be replayed.
 pub fn equals_replay(disk: &Disk, image: &Image) -> Result<(), String> {
+    let root = (0..disk.roots())
+        .find(|root| disk.list(*root, &[METADATA_LOG]).is_some())
+        .ok_or("there is no metadata log on the disk")?;
     let mut replayed = Image::default();
     let mut delta = Delta::default();
-    for segment in segments(disk)? {
+    let snapshot = newest_snapshot(disk, root, image.offset);
+    let begins = snapshot.as_ref().map_or(Offset(0), |(id, _)| id.end);
+    if let Some((id, records)) = snapshot {
+        replayed
+            .replay(
+                Offset(id.end.0 - 1),
+                id.epoch,
+                records,
+                &mut delta,
+                Mutants::NONE,
+            )
+            .map_err(|error| format!("the snapshot cannot be replayed: {error}"))?;
+    }
+    for segment in segments(disk, root) {
         for batch in whole(&segment)? {
+            if batch.base < begins {
+                continue;
+            }
             if batch.last > image.offset {
                 break;
             }
@@ -46,11 +67,24 @@ pub fn equals_replay(disk: &Disk, image: &Image) -> Result<(), String> {
     ))
 }
 
+/// The newest whole snapshot that holds nothing beyond `offset`, and its records.
+fn newest_snapshot(
+    disk: &Disk,
+    root: usize,
+    offset: Offset,
+) -> Option<(SnapshotId, Vec<MetadataRecord>)> {
+    let names = disk.list(root, &[METADATA_LOG])?;
+    let snapshots = names.iter().filter_map(|name| {
+        let id = SnapshotId::from_file_name(name).filter(|id| id.end.0 <= offset.0 + 1)?;
+        let content = disk.content(root, &[METADATA_LOG], name)?;
+        let checkpoint = Checkpoint::decode(&Bytes::copy_from_slice(content)).ok()?;
+        Some((id, checkpoint.records))
+    });
+    snapshots.max_by_key(|(id, _)| *id)
+}
+
 /// The bytes of the log's segments, in order.
-fn segments(disk: &Disk) -> Result<Vec<Bytes>, String> {
-    let root = (0..disk.roots())
-        .find(|root| disk.list(*root, &[METADATA_LOG]).is_some())
-        .ok_or("there is no metadata log on the disk")?;
+fn segments(disk: &Disk, root: usize) -> Vec<Bytes> {
     let mut names = disk.list(root, &[METADATA_LOG]).unwrap_or_default();
     names.retain(|name| name.ends_with(".log"));
     names.sort_unstable();
@@ -58,7 +92,7 @@ fn segments(disk: &Disk) -> Result<Vec<Bytes>, String> {
         let content = disk.content(root, &[METADATA_LOG], name)?;
         Some(Bytes::copy_from_slice(content))
     });
-    Ok(segments.collect())
+    segments.collect()
 }
 
 /// The batches that are whole: an append in flight may have written a part.
