@@ -113,30 +113,35 @@ pub struct Swarm {
 
 /// Before this nothing fails: topics are created and clients connect.
 const WARM_UP: u64 = SECOND;
+/// Kinds of fault that every seed draws at least.
+const KINDS_MIN: usize = 4;
 
 impl Swarm {
     /// Draws for a safety phase of `duration` nanoseconds.
     #[must_use]
     pub fn draw(choices: &mut Choices, duration: u64) -> Swarm {
-        let mut plan = Vec::new();
-        let mut kinds = 0;
-        let spare = choices.below(Fault::ALL.len() as u64, Subsystem::Swarm, 50);
-        for (nth, fault) in (0_u64..).zip(Fault::ALL) {
-            let subject = fault as u64;
-            let (of_hundred, typical) = fault.habit();
-            // A seed that drew hardly any fault gets the ordinary ones all the same.
-            let meagre = kinds < 2 && nth + 4 > spare && of_hundred >= 50;
-            if choices.below(100, Subsystem::Swarm, subject) >= of_hundred && !meagre {
-                continue;
+        let mut kinds: Vec<Fault> = Fault::ALL
+            .into_iter()
+            .filter(|fault| choices.below(100, Subsystem::Swarm, *fault as u64) < fault.habit().0)
+            .collect();
+        // A seed that drew hardly any fault would not count: it gets ordinary ones.
+        for fault in [
+            Fault::Reset,
+            Fault::ProcessCrash,
+            Fault::Clog,
+            Fault::PowerCut,
+            Fault::Pause,
+        ] {
+            if kinds.len() < KINDS_MIN && !kinds.contains(&fault) {
+                kinds.push(fault);
             }
-            kinds += 1;
+        }
+        let mut plan = Vec::new();
+        for fault in kinds {
+            let subject = fault as u64;
+            let typical = fault.habit().1 * SECOND;
             // From a third of the typical gap to twice.
-            let gap = choices.between(
-                typical * SECOND / 3,
-                typical * SECOND * 2,
-                Subsystem::Swarm,
-                subject,
-            );
+            let gap = choices.between(typical / 3, typical * 2, Subsystem::Swarm, subject);
             let mut at = WARM_UP;
             loop {
                 at += choices.between(gap / 4, gap * 7 / 4, Subsystem::FaultTime, subject);

@@ -29,6 +29,14 @@ pub(super) struct Removal {
     outstanding: usize,
 }
 
+/// What the directory of a deleted log is called until it goes.
+fn removed_name(cx: &Cx<'_>, id: LogId, log: &str) -> Name {
+    deleted_name(
+        log,
+        cx.rng.bits(Purpose::DeletedDirectory, u64::from(id.0), 0),
+    )
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Waiting,
@@ -190,22 +198,8 @@ impl LogStore {
             self.notices.push_back(Notice::Deleted(id));
             return;
         }
-        let bits = cx.rng.bits(Purpose::DeletedDirectory, u64::from(id.0), 0);
-        let renamed = deleted_name(&old, bits);
+        let renamed = removed_name(cx, id, &old);
         let root = self.dirs[dir].root;
-        let removal = Removal {
-            dir,
-            name: renamed.clone(),
-            handle: self.fresh_dir(),
-            phase: Phase::Waiting,
-            outstanding: 0,
-        };
-        let removal_id = self.fresh_id();
-        self.removals.insert(removal_id, removal);
-        let delay = self.log(id).map_or(0, |log| {
-            u64::try_from(log.config.file_delete_delay_ms).unwrap_or(0)
-        });
-        self.set_timer(cx, delay, Timer::Removal(removal_id));
         let Some(from) = Name::new(old) else { return };
         let rename = must(DiskOp::Rename {
             dir: root,
@@ -222,7 +216,7 @@ impl LogStore {
         self.notices.push_back(Notice::Deleted(id));
     }
 
-    /// Drops a deleted log once nothing uses its files any more.
+    /// Drops a deleted log once nothing uses its files any more; only then may its directory go, after the topic's delay.
     pub(super) fn finish_deletion(&mut self, cx: &mut Cx<'_>, id: LogId) {
         let Some(log) = self.log(id).filter(|log| log.renamed && log.busy == 0) else {
             return;
@@ -232,8 +226,20 @@ impl LogStore {
         for file in files {
             self.close_file(cx, dir, file);
         }
+        let Some(log) = self.log(id) else { return };
+        let delay = u64::try_from(log.config.file_delete_delay_ms).unwrap_or(0);
+        let removal = Removal {
+            dir,
+            name: removed_name(cx, id, &log.name()),
+            handle: self.fresh_dir(),
+            phase: Phase::Waiting,
+            outstanding: 0,
+        };
         self.forget_log(id);
         self.issue(cx, Wait::Ignore, DiskOp::CloseDir { dir: handle });
+        let removal_id = self.fresh_id();
+        self.removals.insert(removal_id, removal);
+        self.set_timer(cx, delay, Timer::Removal(removal_id));
     }
 
     /// Drops all state of a log.
