@@ -172,6 +172,7 @@ impl Replicas {
             if partition.assign(assignment, end) && partition.is_open() {
                 store.begin_epoch(cx, log, partition.assignment().leader_epoch);
             }
+            store.note_high_watermark(log, partition.high_watermark());
             if led && !partition.leads() {
                 let fetches = partition.watchers().collect();
                 released.insert(log, (partition.give_up(), fetches));
