@@ -148,7 +148,7 @@ fn partition(text: &str) -> Option<(String, i32)> {
 }
 
 fn produce(tp: (String, i32), options: &[&str]) -> Option<Command> {
-    let (mut acks, mut timestamp) = (-1, crate::clock::EPOCH_MS);
+    let (mut acks, mut timestamp, mut step) = (-1, crate::clock::EPOCH_MS, 1);
     let mut writer: Option<Writer> = None;
     let mut values = Vec::new();
     for option in options {
@@ -156,6 +156,7 @@ fn produce(tp: (String, i32), options: &[&str]) -> Option<Command> {
             Some(("acks", "all")) => acks = -1,
             Some(("acks", number)) => acks = number.parse().ok()?,
             Some(("at", ms)) => timestamp = ms.parse().ok()?,
+            Some(("step", ms)) => step = ms.parse().ok()?,
             Some(("by", who)) => {
                 // by=ID/EPOCH/SEQUENCE
                 let mut parts = who.split('/');
@@ -173,6 +174,7 @@ fn produce(tp: (String, i32), options: &[&str]) -> Option<Command> {
         tp,
         values,
         timestamp,
+        step,
         acks,
         writer,
     }))

@@ -47,30 +47,68 @@ fn seeds_hold_every_promise() {
     };
     assert_eq!(said("violated"), "");
     assert_eq!(ran.status.code(), Some(0), "{}", said("inconclusive"));
-    assert_eq!(objects.len() as u64, trialog_tests::broker::full_or_smoke(10_000, 200));
+    assert_eq!(
+        objects.len() as u64,
+        trialog_tests::broker::full_or_smoke(10_000, 200)
+    );
 }
 
 #[test]
 fn a_seed_has_one_hash_however_it_is_run() {
-    let batch = trialog(&["sim", "run", "--seeds", "1..12", "--jobs", "3", "--duration", DURATION, "--json"]);
+    let batch = trialog(&[
+        "sim",
+        "run",
+        "--seeds",
+        "1..12",
+        "--jobs",
+        "3",
+        "--duration",
+        DURATION,
+        "--json",
+    ]);
     let batch = hashes(&objects(&batch));
     assert_eq!(batch.len(), 12);
     for seed in [1, 7, 12] {
-        let alone = trialog(&["sim", "run", "--seed", &seed.to_string(), "--duration", DURATION, "--json"]);
-        assert_eq!(hashes(&objects(&alone))[&seed], batch[&seed], "alone, seed {seed}");
+        let alone = trialog(&[
+            "sim",
+            "run",
+            "--seed",
+            &seed.to_string(),
+            "--duration",
+            DURATION,
+            "--json",
+        ]);
+        assert_eq!(
+            hashes(&objects(&alone))[&seed],
+            batch[&seed],
+            "alone, seed {seed}"
+        );
         // This test is built without optimization, the binary with it (or the other way round).
         let options = Options {
             duration_ms: DURATION_MS,
             ..Options::default()
         };
         for keep_log in [false, true] {
-            let here = trialog_sim::run(seed, &Options { keep_log, ..options });
-            assert_eq!(format!("{:016x}", here.hash), batch[&seed], "in this build, seed {seed}");
+            let here = trialog_sim::run(
+                seed,
+                &Options {
+                    keep_log,
+                    ..options
+                },
+            );
+            assert_eq!(
+                format!("{:016x}", here.hash),
+                batch[&seed],
+                "in this build, seed {seed}"
+            );
         }
         let replayed = trialog(&["sim", "replay", &seed.to_string(), "--duration", DURATION]);
         let log = String::from_utf8(replayed.stdout).expect("text");
         let last = log.lines().last().unwrap_or_default();
-        assert!(last.contains(&batch[&seed]), "replayed, seed {seed}: {last}");
+        assert!(
+            last.contains(&batch[&seed]),
+            "replayed, seed {seed}: {last}"
+        );
         assert!(log.lines().count() > 1000, "the log has the events");
     }
     let distinct: std::collections::BTreeSet<&String> = batch.values().collect();
@@ -79,11 +117,22 @@ fn a_seed_has_one_hash_however_it_is_run() {
 
 #[test]
 fn a_planted_bug_is_found_printed_and_replayed() {
-    let found = trialog(&["sim", "mutants", "--only", "ForgetProducerState", "--json", "--seeds", "300"]);
+    let found = trialog(&[
+        "sim",
+        "mutants",
+        "--only",
+        "ForgetProducerState",
+        "--json",
+        "--seeds",
+        "300",
+    ]);
     let object = objects(&found).remove(0);
     assert_eq!(object["killed"], true, "{object}");
     assert_eq!(found.status.code(), Some(0), "{object}");
-    let line = object["replay"].as_str().expect("the line that replays it").to_owned();
+    let line = object["replay"]
+        .as_str()
+        .expect("the line that replays it")
+        .to_owned();
     let words: Vec<&str> = line.split_whitespace().skip(1).collect();
     let again = trialog(&words);
     assert_eq!(again.status.code(), Some(1), "{line}");

@@ -52,8 +52,10 @@ pub enum Call {
         tp: (String, i32),
         /// The values.
         values: Vec<String>,
-        /// Their timestamps begin here and grow by one millisecond.
+        /// Their timestamps begin here …
         timestamp: i64,
+        /// … and go on by so many milliseconds.
+        step: i64,
         /// -1, 0 or 1.
         acks: i16,
         /// Of an idempotent producer.
@@ -232,13 +234,14 @@ impl Caller {
                 tp,
                 values,
                 timestamp,
+                step,
                 acks,
                 writer,
             } => {
-                let records: Vec<RecordToWrite> = (timestamp..)
+                let records: Vec<RecordToWrite> = (0..)
                     .zip(values)
-                    .map(|(timestamp, value)| RecordToWrite {
-                        timestamp,
+                    .map(|(nth, value)| RecordToWrite {
+                        timestamp: timestamp + nth * step,
                         value: Some(Bytes::from(value)),
                         ..RecordToWrite::default()
                     })
