@@ -157,6 +157,7 @@ impl Node {
                 self.api.on_committed(cx, committed);
             }
             moved |= self.start_further(cx);
+            moved |= self.retire_directories(cx);
             self.take_snapshot(cx);
             moved |= self.api.run(&mut self.rooms, cx) > 0;
             if !moved || self.phase == Phase::Halted {
@@ -216,6 +217,9 @@ impl Node {
                     .get(at)
                     .map_or_else(String::new, |dir| dir.path.clone());
                 cx.out.event(Event::DirectoryFailed { path, message });
+                let online = self.online_directories();
+                let node = self.rooms.node;
+                self.rooms.controller.lose_directories(node, online);
             }
             Notice::Fatal(message) => self.halt(cx, Halt::Fatal(message)),
             Notice::Stopped => {
@@ -362,14 +366,26 @@ impl Node {
             .on_lost_partition(&mut self.rooms, cx, log, waiting, fetches);
     }
 
+    /// The ids of the log directories that work.
+    fn online_directories(&self) -> Vec<Uuid> {
+        let store = &self.rooms.store;
+        let online = (0..self.boot.log_dirs.len()).filter(|at| store.directory_online(*at));
+        online.filter_map(|at| store.directory_id(at)).collect()
+    }
+
+    /// The next piece of what failed directories change in the metadata: true if there may be more.
+    fn retire_directories(&mut self, cx: &mut Cx) -> bool {
+        let rooms = &mut self.rooms;
+        let Some(records) = rooms.controller.go_on_with_directories() else {
+            return false;
+        };
+        rooms.append_metadata(cx, &records);
+        true
+    }
+
     /// Who this node is in this life.
     fn registration(&self, cx: &Cx) -> Registration {
-        let Rooms {
-            node,
-            config,
-            store,
-            ..
-        } = &self.rooms;
+        let Rooms { node, config, .. } = &self.rooms;
         let nth = cx.now.wall.0.unsigned_abs();
         let incarnation = cx.rng.bits(Purpose::Incarnation, cx.now.mono.0, nth);
         let bound = |mut listener: crate::config::Listener| {
@@ -403,9 +419,7 @@ impl Node {
                 .collect(),
             controller_listeners: controller.cloned().map(bound).collect(),
             rack: config.rack().map(str::to_owned),
-            log_dirs: (0..self.boot.log_dirs.len())
-                .filter_map(|at| store.directory_id(at))
-                .collect(),
+            log_dirs: self.online_directories(),
         }
     }
 

@@ -4,6 +4,7 @@
 //! It may run ahead of what is committed, so the response to a request must wait until its records are. Never writes to a log,
 //! never waits and never answers by itself; KIP-500, KIP-631.
 
+mod directories;
 mod names;
 mod partitions;
 mod placement;
@@ -13,6 +14,7 @@ mod topics;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use directories::LostDirectories;
 pub use names::{check_topic_name, is_internal_topic};
 pub use producer_ids::{PRODUCER_ID_BLOCK, ProducerIdBlock};
 pub use startup::{Registration, STARTUP_RECORDS_MAX, Startup};
@@ -71,6 +73,8 @@ pub struct Controller {
     image: Image,
     config: Config,
     startup: Startup,
+    /// Directories that failed and are not dealt with yet.
+    lost: Option<LostDirectories>,
     /// How many topic ids were drawn: each gets another number of the keyed randomness.
     topic_ids: u64,
     /// Topics whose names have `.` or `_`, by their name with every `.` as `_`: two such names would share metrics.
@@ -87,6 +91,7 @@ impl Controller {
             image: Image::default(),
             config: config.clone(),
             startup: Startup::default(),
+            lost: None,
             topic_ids: 0,
             collisions: BTreeMap::new(),
             replicas: BTreeMap::new(),

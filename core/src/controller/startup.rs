@@ -245,42 +245,50 @@ impl Controller {
         records
     }
 
-    /// Ends the leaderships of this broker's earlier life. The last member of an ISR stays in it.
+    /// Ends the leaderships of this broker's earlier life.
     fn resignations(
         &self,
         node: NodeId,
         from: Option<(Uuid, i32)>,
     ) -> (Vec<MetadataRecord>, Startup) {
-        let (records, last) = self.partition_changes(from, |partition| {
-            let leads = partition.leader == node;
-            let leaves = partition.isr.len() > 1 && partition.isr.contains(&node.0);
-            if !leads && !leaves {
-                return None;
-            }
-            let others: Vec<i32> = partition
-                .isr
-                .iter()
-                .copied()
-                .filter(|id| *id != node.0)
-                .collect();
-            let heir = partition
-                .replicas
-                .iter()
-                .find(|id| others.contains(id) && self.can_lead(**id, partition));
-            Some(PartitionChangeRecord {
-                isr: leaves.then_some(others.clone()),
-                leader: if leads {
-                    heir.copied().unwrap_or(-1)
-                } else {
-                    -2
-                },
-                ..Default::default()
-            })
-        });
+        let (records, last) =
+            self.partition_changes(from, |partition| self.stepping_down(node, partition));
         (
             records,
             last.map_or(Startup::RegisterBroker, |last| Startup::Resign(Some(last))),
         )
+    }
+
+    /// What changes where `node` can neither lead nor be in sync. The last member of an ISR stays in it.
+    pub(super) fn stepping_down(
+        &self,
+        node: NodeId,
+        partition: &Partition,
+    ) -> Option<PartitionChangeRecord> {
+        let leads = partition.leader == node;
+        let leaves = partition.isr.len() > 1 && partition.isr.contains(&node.0);
+        if !leads && !leaves {
+            return None;
+        }
+        let others: Vec<i32> = partition
+            .isr
+            .iter()
+            .copied()
+            .filter(|id| *id != node.0)
+            .collect();
+        let heir = partition
+            .replicas
+            .iter()
+            .find(|id| others.contains(id) && self.can_lead(**id, partition));
+        Some(PartitionChangeRecord {
+            isr: leaves.then_some(others.clone()),
+            leader: if leads {
+                heir.copied().unwrap_or(-1)
+            } else {
+                -2
+            },
+            ..Default::default()
+        })
     }
 
     /// Elects a member of the ISR where nobody leads.
@@ -322,7 +330,7 @@ impl Controller {
 
     /// The changes that `decide` wants of the partitions after `from`, at most a piece of them, and where to go on if there may
     /// be more.
-    fn partition_changes(
+    pub(super) fn partition_changes(
         &self,
         from: Option<(Uuid, i32)>,
         decide: impl Fn(&Partition) -> Option<PartitionChangeRecord>,

@@ -325,6 +325,52 @@ fn a_replica_whose_directory_is_gone_does_not_lead() {
 }
 
 #[test]
+fn a_directory_that_fails_takes_its_partitions_from_the_broker() {
+    let mut world = World::started(&[]);
+    world.create(vec![topic("t", 4)]);
+    assert_eq!(world.controller.go_on_with_directories(), None);
+    let (kept, lost) = (Uuid([101; 16]), Uuid([102; 16]));
+    world.controller.lose_directories(NodeId(1), vec![kept]);
+    while let Some(records) = world.controller.go_on_with_directories() {
+        world.append(records);
+    }
+    assert_eq!(world.committed.brokers[&1].log_dirs, [kept]);
+    let topic_state = world.committed.topics.by_name("t").expect("there");
+    for partition in topic_state.partitions.values() {
+        let leader = if partition.directories == [lost] {
+            NodeId::NONE
+        } else {
+            NodeId(1)
+        };
+        assert_eq!(
+            (partition.leader, partition.isr.as_slice()),
+            (leader, &[1][..])
+        );
+    }
+    world.create(vec![topic("u", 3)]);
+    let new = world.committed.topics.by_name("u").expect("created");
+    assert!(
+        new.partitions
+            .values()
+            .all(|partition| partition.directories == [kept])
+    );
+    world.check();
+    world.restart(2);
+    assert!(
+        world
+            .committed
+            .topics
+            .by_name("t")
+            .expect("there")
+            .partitions
+            .values()
+            .all(|partition| partition.leader == NodeId(1)),
+        "it was repaired"
+    );
+    world.check();
+}
+
+#[test]
 fn an_open_transaction_is_aborted_and_the_bootstrap_repeated() {
     let config = Config::single(1, &["/a"], &[]).expect("valid");
     let mut controller = Controller::new(&config);
