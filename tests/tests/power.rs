@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 use trialog_tests::broker::{self, Broker, Kind, Setup};
-use trialog_tests::crashfs::{CrashFs, CutReport, Plan};
+use trialog_tests::crashfs::{CrashFs, CutReport, Plan, SyncKind};
 use trialog_tests::load::{Load, Verdict};
 
 struct Ground {
@@ -143,4 +143,79 @@ fn apache_kafka_at_its_defaults_loses_what_it_acknowledged() {
         verdict.lost > 0 && verdict.lost as f64 > 0.9 * verdict.acknowledged as f64,
         "{verdict:#?}"
     );
+}
+
+/// Three rounds, each with a new topic, load, and a cut that loses everything unsynced; syncs of `ignored` are answered and not done.
+fn with_ignored(ignored: Option<(SyncKind, &str)>) -> Result<u64, String> {
+    let mut ground = ground(broker::target());
+    if let Some((kind, suffix)) = ignored {
+        ground.fs.ignore(kind, suffix);
+    }
+    let mut running = ground.setup.try_start(Duration::from_secs(20))?;
+    let mut loads = Vec::new();
+    let mut ignored = 0;
+    for round_number in 0..3 {
+        let topic = format!("round-{round_number}");
+        let load = Load::new(&mut running.client(), &topic, 2, &[("segment.ms", "100")])
+            .map_err(|why| why.to_string())?;
+        let fs = &mut ground.fs;
+        load.run(&ground.setup.bootstrap(), || {
+            std::thread::sleep(Duration::from_millis(400));
+            // Whoever uses the disk is stopped first, so that every sync of the round is counted.
+            running.kill();
+        });
+        ignored += fs.ignored();
+        fs.power_cut(Plan::lost(), || ())
+            .map_err(|why| why.to_string())?;
+        loads.push(load);
+        running = ground.setup.try_start(Duration::from_secs(20))?;
+        for load in &loads {
+            let verdict = load.judge(&mut running.client());
+            if let Some(complaint) = verdict.complaints.first() {
+                return Err(complaint.clone());
+            }
+        }
+    }
+    Ok(ignored)
+}
+
+#[test]
+fn every_kind_of_sync_is_needed() {
+    assert_eq!(
+        with_ignored(None),
+        Ok(0),
+        "with every sync done nothing is lost"
+    );
+    let kinds = [
+        ("the bytes of logs", SyncKind::File, ".log"),
+        (
+            "the bytes of a file before it is renamed",
+            SyncKind::File,
+            ".tmp",
+        ),
+        (
+            "the names in the log directory",
+            SyncKind::Directory,
+            "data",
+        ),
+        ("the names in every directory", SyncKind::Directory, ""),
+        (
+            "the names in the metadata log's directory",
+            SyncKind::Directory,
+            "__cluster_metadata-0",
+        ),
+        (
+            "the names in a partition's directory",
+            SyncKind::Directory,
+            "-1",
+        ),
+    ];
+    for (what, kind, suffix) in kinds {
+        match with_ignored(Some((kind, suffix))) {
+            Err(noticed) => println!("{what}: {}", noticed.lines().next().unwrap_or_default()),
+            Ok(ignored) => {
+                panic!("nothing was lost without the syncs of {what} ({ignored} of them ignored)")
+            }
+        }
+    }
 }
