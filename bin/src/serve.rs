@@ -1,6 +1,9 @@
 //! Runs one node: opens what its configuration names, steps it until it halts, and passes on the operator's signals.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
@@ -168,11 +171,15 @@ fn record(
 fn signals() -> Result<mpsc::Receiver<Stop>, Failure> {
     let failed = |error| Failure::failed(format_args!("cannot listen for signals: {error}."));
     let (ask, asked) = mpsc::channel(4);
+    let asked_before = Arc::new(AtomicBool::new(false));
     for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
         let mut signal = signal(kind).map_err(failed)?;
-        let ask = ask.clone();
+        let (ask, asked_before) = (ask.clone(), Arc::clone(&asked_before));
         tokio::spawn(async move {
             while signal.recv().await.is_some() {
+                if asked_before.swap(true, Ordering::Relaxed) {
+                    std::thread::spawn(end_soon);
+                }
                 if ask.send(Stop::Gracefully).await.is_err() {
                     return;
                 }
@@ -180,6 +187,12 @@ fn signals() -> Result<mpsc::Receiver<Stop>, Failure> {
         });
     }
     Ok(asked)
+}
+
+/// After the second signal the process ends, even if a disk that does not answer holds up its threads.
+fn end_soon() {
+    std::thread::sleep(Duration::from_millis(500));
+    std::process::exit(1);
 }
 
 /// A panic anywhere is a broken invariant of ours: nothing may go on as if it held.
