@@ -5,6 +5,9 @@
 //! `SHELL_SEED=7 cargo shell one_seed` runs one again.
 #![cfg(madsim)]
 
+#[path = "shell/node.rs"]
+mod node;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::process::{Command, Output};
 use std::sync::atomic::Ordering;
@@ -689,9 +692,13 @@ fn simulate(seed: u64) -> Result<String, String> {
 
 /// Runs one seed in a process of its own.
 fn fresh(seed: u64, plant: Option<&str>) -> Output {
+    fresh_of("one_seed", seed, plant)
+}
+
+fn fresh_of(test: &str, seed: u64, plant: Option<&str>) -> Output {
     let me = std::env::current_exe().expect("the test itself");
     let mut command = Command::new(me);
-    command.args(["--exact", "one_seed", "--nocapture"]);
+    command.args(["--exact", test, "--nocapture"]);
     command.env("SHELL_SEED", seed.to_string());
     match plant {
         Some(plant) => command.env("SHELL_PLANT", plant),
@@ -717,6 +724,26 @@ fn one_seed() {
     match simulate(seed) {
         Ok(line) => println!("{line}"),
         Err(violation) => panic!("seed {seed}: {violation}"),
+    }
+}
+
+#[test]
+fn one_node() {
+    let seed = std::env::var("SHELL_SEED")
+        .ok()
+        .and_then(|text| text.parse().ok());
+    node::simulate(seed.unwrap_or(1));
+}
+
+#[test]
+fn the_node_keeps_its_promises_behind_the_shell() {
+    for seed in 1..=SEEDS {
+        let output = fresh_of("one_node", seed, None);
+        assert!(
+            output.status.success(),
+            "SHELL_SEED={seed} cargo shell one_node\n{}",
+            said(&output)
+        );
     }
 }
 
