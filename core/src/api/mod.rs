@@ -440,6 +440,7 @@ impl Api {
             self.wake_fetch(rooms, cx, request, log);
         }
         self.on_opened(rooms, cx, log);
+        self.on_high_watermark(rooms, cx, log);
     }
 
     /// A log starts at `start` for good.

@@ -32,7 +32,7 @@ pub struct Replicas {
     opening: BTreeSet<LogId>,
 }
 
-/// Requests that need not wait any longer, by the log that they waited on.
+/// Requests that need not wait any longer, by the log that they waited on; a log whose high watermark moved is there, too.
 pub type Released = BTreeMap<LogId, (Vec<RequestId>, Vec<RequestId>)>;
 
 impl Replicas {
@@ -169,10 +169,14 @@ impl Replicas {
             let log = partition.log;
             let led = partition.leads();
             let end = store.view(log).map_or(Offset(0), |view| view.end);
+            let known = partition.high_watermark();
             if partition.assign(assignment, end) && partition.is_open() {
                 store.begin_epoch(cx, log, partition.assignment().leader_epoch);
             }
-            store.note_high_watermark(log, partition.high_watermark());
+            // A smaller in-sync set can let the high watermark go on, and with it whoever waits for it.
+            if partition.high_watermark() > known {
+                released.insert(log, (Vec::new(), Vec::new()));
+            }
             if led && !partition.leads() {
                 let fetches = partition.watchers().collect();
                 released.insert(log, (partition.give_up(), fetches));
