@@ -33,6 +33,7 @@
 //! ```
 
 mod append;
+mod blocks;
 mod checkpoint;
 mod config;
 mod directory;
@@ -40,12 +41,14 @@ mod epochs;
 mod files;
 mod frontier;
 mod index;
+mod lookup;
 mod notice;
 mod opening;
 mod partition_log;
 mod plan;
 mod producers;
 mod read;
+mod recovery;
 mod removal;
 mod retention;
 mod segment;

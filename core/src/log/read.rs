@@ -3,23 +3,21 @@
 //! A block that was read is scanned once (CRC of every batch) and then served from memory within a budget; the indexes of rolled
 //! segments share it. A read costs at most: two index files, an open, and a block or two.
 
-use std::collections::{BTreeMap, VecDeque};
-
 use bytes::Bytes;
 
 use crate::event::Level;
 use crate::ids::{FileId, LeaderEpoch, LogId, Offset};
 use crate::io::{Cx, DiskDone, DiskError, DiskOp};
-use crate::wire::Parts;
 use crate::work::{Facts, Job, ScanRest, Scanned, TimestampTarget};
 
+use super::blocks::{Block, BlockBatch, Picker};
 use super::files::{FileResult, FileThen};
 use super::index::{MaxTimestamp, SegmentIndex};
+use super::lookup::wants;
 use super::notice::{
-    FoundTimestamp, LookupOutcome, Notice, Read, ReadError, ReadId, ReadOutcome, Records,
-    TimestampQuery,
+    FoundTimestamp, Notice, Read, ReadError, ReadId, ReadOutcome, Records, TimestampQuery,
 };
-use super::partition_log::{HotBatch, Log, State};
+use super::partition_log::{Log, State};
 use super::segment::file_name;
 use super::store::{LogStore, Wait};
 
@@ -28,18 +26,6 @@ const BLOCK_MIN: u64 = 256 * 1024;
 const BLOCK_MAX: u64 = 1 << 20;
 /// A batch cannot be larger.
 const BATCH_MAX: u64 = 128 << 20;
-
-/// Cold reads under way, and what they left in memory.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Cold {
-    reads: BTreeMap<ReadId, ColdRead>,
-    /// Oldest first.
-    blocks: VecDeque<Block>,
-    indexes: VecDeque<CachedIndex>,
-    bytes: u64,
-    /// Segments whose files were opened for reading, oldest first.
-    open: VecDeque<(LogId, Offset)>,
-}
 
 /// What a step of a cold read waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,25 +37,25 @@ pub(super) enum ColdStep {
 
 /// A read or lookup that goes to disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct ColdRead {
-    log: LogId,
-    want: Want,
+pub(super) struct ColdRead {
+    pub(super) log: LogId,
+    pub(super) want: Want,
     /// The segment and position to read next.
-    segment: Offset,
-    position: u64,
+    pub(super) segment: Offset,
+    pub(super) position: u64,
     /// Index files of `segment` that are on their way, and what came.
-    index_files: usize,
-    index: [Option<Bytes>; 2],
-    block: Bytes,
+    pub(super) index_files: usize,
+    pub(super) index: [Option<Bytes>; 2],
+    pub(super) block: Bytes,
     /// Of the batch in which a timestamp is sought.
-    epoch: LeaderEpoch,
+    pub(super) epoch: LeaderEpoch,
     /// The last offset of that batch.
-    tried: Option<Offset>,
+    pub(super) tried: Option<Offset>,
 }
 
 impl ColdRead {
     /// Where a search in a log that starts at `start` begins: after the batch that was searched in vain.
-    fn starts_at(&self, start: Offset) -> Offset {
+    pub(super) fn starts_at(&self, start: Offset) -> Offset {
         self.tried.map_or(start, |tried| start.max(tried.next()))
     }
 
@@ -83,7 +69,7 @@ impl ColdRead {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Want {
+pub(super) enum Want {
     Records(Read),
     Time {
         query: TimestampQuery,
@@ -92,79 +78,6 @@ enum Want {
     },
     /// Only the greatest timestamp of the segment, for retention.
     Index,
-}
-
-/// A checked stretch of a segment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Block {
-    log: LogId,
-    segment: Offset,
-    data: Bytes,
-    batches: Vec<BlockBatch>,
-    /// No record of the log lies between this offset and the first batch (compaction leaves gaps).
-    from: Offset,
-    /// Where the next block begins.
-    next_position: u64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct BlockBatch {
-    at: u32,
-    len: u32,
-    base: Offset,
-    last: Offset,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct CachedIndex {
-    log: LogId,
-    segment: Offset,
-    index: SegmentIndex,
-}
-
-/// Picks batches in order until a limit is reached.
-struct Picker {
-    read: Read,
-    records: Records,
-    full: bool,
-}
-
-impl Picker {
-    fn new(read: Read) -> Picker {
-        let records = Records {
-            parts: Parts::new(),
-            first: read.from,
-            next: read.from,
-        };
-        Picker {
-            read,
-            records,
-            full: false,
-        }
-    }
-
-    /// Takes a batch unless it does not fit; false: no further one.
-    fn take(
-        &mut self,
-        base: Offset,
-        last: Offset,
-        len: usize,
-        bytes: impl FnOnce() -> Parts,
-    ) -> bool {
-        let first = self.records.parts.is_empty();
-        let fits = self.records.parts.len() + len <= self.read.max_bytes as usize
-            || (first && self.read.at_least_one);
-        if last >= self.read.below || !fits {
-            self.full = true;
-            return false;
-        }
-        if first {
-            self.records.first = base;
-        }
-        self.records.parts.append(bytes());
-        self.records.next = last.next();
-        true
-    }
 }
 
 impl LogStore {
@@ -202,7 +115,7 @@ impl LogStore {
         )))
     }
 
-    fn readable(&self, id: LogId) -> Result<&Log, ReadError> {
+    pub(super) fn readable(&self, id: LogId) -> Result<&Log, ReadError> {
         let Some(log) = self.log(id) else {
             return Err(ReadError::Offline("the log was deleted".to_owned()));
         };
@@ -216,31 +129,18 @@ impl LogStore {
         }
     }
 
-    /// Finds a record by its timestamp.
-    ///
-    /// # Errors
-    /// Offline. Damage on disk shows in [`Notice::LookupDone`].
-    pub fn lookup_timestamp(
-        &mut self,
-        cx: &mut Cx<'_>,
-        id: LogId,
-        query: TimestampQuery,
-    ) -> Result<LookupOutcome, ReadError> {
-        let log = self.readable(id)?;
-        if log.start >= query.below.min(log.end) {
-            return Ok(LookupOutcome::Ready(None));
-        }
-        let segment = log.segments.first().map_or(log.start, |first| first.base);
-        let want = Want::Time { query, batch: None };
-        Ok(LookupOutcome::Later(self.begin_cold(cx, id, want, segment)))
-    }
-
     /// Loads the greatest timestamp of a segment for retention; [`LogStore::continue_retention`] goes on.
     pub(super) fn load_max_timestamp(&mut self, cx: &mut Cx<'_>, id: LogId, segment: Offset) {
         self.begin_cold(cx, id, Want::Index, segment);
     }
 
-    fn begin_cold(&mut self, cx: &mut Cx<'_>, id: LogId, want: Want, segment: Offset) -> ReadId {
+    pub(super) fn begin_cold(
+        &mut self,
+        cx: &mut Cx<'_>,
+        id: LogId,
+        want: Want,
+        segment: Offset,
+    ) -> ReadId {
         let read = ReadId(self.fresh_id());
         self.cold.reads.insert(
             read,
@@ -289,7 +189,7 @@ impl LogStore {
     }
 
     /// Uses the index of a segment if it is in memory.
-    fn with_index<T>(
+    pub(super) fn with_index<T>(
         &mut self,
         id: LogId,
         segment: Offset,
@@ -306,7 +206,7 @@ impl LogStore {
         }
     }
 
-    fn load_index(&mut self, cx: &mut Cx<'_>, id: ReadId) {
+    pub(super) fn load_index(&mut self, cx: &mut Cx<'_>, id: ReadId) {
         let Some(read) = self.cold.reads.get_mut(&id) else {
             return;
         };
@@ -381,98 +281,8 @@ impl LogStore {
         }
     }
 
-    /// Finds where a timestamp may be, segment by segment.
-    fn seek_time(&mut self, cx: &mut Cx<'_>, id: ReadId) {
-        let Some(read) = self.cold.reads.get_mut(&id) else {
-            return;
-        };
-        let Want::Time { query, .. } = read.want else {
-            return;
-        };
-        let log_id = read.log;
-        let Some(log) = self.logs.get(log_id.0 as usize).and_then(|l| l.as_deref()) else {
-            return self.fail_read(id, ReadError::Offline("the log was deleted".to_owned()));
-        };
-        if let Some(unknown) = log.segments.iter().find(|segment| segment.max.is_none()) {
-            read.segment = unknown.base;
-            return self.load_index(cx, id);
-        }
-        let seek = match query.target {
-            TimestampTarget::AtLeast(timestamp) => {
-                let candidate = log
-                    .segments
-                    .iter()
-                    .find(|segment| segment.max.is_some_and(|max| max.timestamp >= timestamp));
-                candidate.map(|segment| (segment.base, None))
-            }
-            TimestampTarget::Max => max_candidate(log, query.below).map(|last| {
-                let at = log.segment_at(last).unwrap_or(0);
-                (log.segments[at].base, Some(last))
-            }),
-        };
-        let Some((segment, batch)) = seek else {
-            return self.found(cx, id, None);
-        };
-        read.segment = segment;
-        read.want = Want::Time { query, batch };
-        let start = match (query.target, batch) {
-            (_, Some(last)) => self.with_index(log_id, segment, |index| {
-                (last, u64::from(index.position(segment, last)))
-            }),
-            (TimestampTarget::AtLeast(timestamp), None) => {
-                self.with_index(log_id, segment, |index| {
-                    let from = index.offset_before(segment, timestamp);
-                    (from, u64::from(index.position(segment, from)))
-                })
-            }
-            (TimestampTarget::Max, None) => None,
-        };
-        let Some((from, position)) = start else {
-            return self.load_index(cx, id);
-        };
-        if !self.seek_hot(cx, id, from) {
-            self.read_at(cx, id, segment, position);
-        }
-    }
-
-    /// Looks for a timestamp among the batches in memory if they reach back to `from`; false if they do not.
-    fn seek_hot(&mut self, cx: &mut Cx<'_>, id: ReadId, from: Offset) -> bool {
-        let Some(read) = self.cold.reads.get_mut(&id) else {
-            return true;
-        };
-        let Some(log) = self.logs[read.log.0 as usize].as_deref() else {
-            return false;
-        };
-        if log.hot.front().is_none_or(|batch| batch.base > from) {
-            return false;
-        }
-        let Want::Time { query, batch } = read.want else {
-            return false;
-        };
-        let start = read.starts_at(log.start);
-        let wanted = |b: &&HotBatch| wants(query, batch, start, b.max_timestamp, b.last);
-        let found = log.hot.iter().skip_while(|b| b.last < from).find(wanted);
-        match found {
-            Some(found) => {
-                read.epoch = found.epoch;
-                read.tried = Some(found.last);
-                read.position = u64::MAX;
-                let log_id = read.log;
-                let block = found.parts.to_bytes();
-                let job = Job::FindTimestamp {
-                    block,
-                    target: query.target,
-                    from: start,
-                };
-                self.work(cx, Wait::Cold(log_id, id, ColdStep::Work), job);
-            }
-            None => self.found(cx, id, None),
-        }
-        true
-    }
-
     /// Reads a block of `segment` at `position`.
-    fn read_at(&mut self, cx: &mut Cx<'_>, id: ReadId, segment: Offset, position: u64) {
+    pub(super) fn read_at(&mut self, cx: &mut Cx<'_>, id: ReadId, segment: Offset, position: u64) {
         self.read_block_at(cx, id, segment, position, 0);
     }
 
@@ -757,11 +567,6 @@ impl LogStore {
         true
     }
 
-    fn found(&mut self, cx: &mut Cx<'_>, id: ReadId, found: Option<FoundTimestamp>) {
-        self.end_read(cx, id);
-        self.notices.push_back(Notice::LookupDone(id, Ok(found)));
-    }
-
     /// The segment that a read wanted was removed by retention or DeleteRecords.
     fn gone(&mut self, id: ReadId) {
         let Some(read) = self.cold.reads.get(&id) else {
@@ -797,7 +602,7 @@ impl LogStore {
         self.go_on_shutdown(cx);
     }
 
-    fn fail_read(&mut self, id: ReadId, error: ReadError) {
+    pub(super) fn fail_read(&mut self, id: ReadId, error: ReadError) {
         let Some(read) = self.cold.reads.remove(&id) else {
             return;
         };
@@ -823,7 +628,7 @@ impl LogStore {
         self.cold.forget(id);
     }
 
-    fn end_read(&mut self, cx: &mut Cx<'_>, id: ReadId) {
+    pub(super) fn end_read(&mut self, cx: &mut Cx<'_>, id: ReadId) {
         let Some(read) = self.cold.reads.remove(&id) else {
             return;
         };
@@ -882,154 +687,4 @@ fn read_hot(log: &Log, read: Read) -> Option<Records> {
         }
     }
     Some(picker.records)
-}
-
-/// Can this batch hold what a lookup looks for?
-fn wants(
-    query: TimestampQuery,
-    batch: Option<Offset>,
-    start: Offset,
-    max_timestamp: i64,
-    last: Offset,
-) -> bool {
-    match (query.target, batch) {
-        (TimestampTarget::AtLeast(least), _) => max_timestamp >= least && last >= start,
-        (TimestampTarget::Max, Some(batch)) => last >= batch,
-        (TimestampTarget::Max, None) => false,
-    }
-}
-
-/// The last offset of the batch with the greatest timestamp below `below`.
-fn max_candidate(log: &Log, below: Offset) -> Option<Offset> {
-    let rolled = log.segments.iter().filter_map(|segment| {
-        let max = segment.max?;
-        let last = |max: MaxTimestamp| Offset(segment.base.0 + i64::from(max.offset));
-        // What is above the bound is among the recent batches, which are looked at one by one.
-        let max = if last(max) < below {
-            max
-        } else {
-            segment.settled
-        };
-        (max.timestamp >= 0).then_some((max.timestamp, last(max)))
-    });
-    let hot = log
-        .hot
-        .iter()
-        .map(|batch| (batch.max_timestamp, batch.last));
-    let mut best: Option<(i64, Offset)> = None;
-    for (timestamp, last) in rolled.chain(hot) {
-        let counts = timestamp >= 0 && last < below && last >= log.start;
-        if counts && best.is_none_or(|known| (timestamp, -last.0) > (known.0, -known.1.0)) {
-            best = Some((timestamp, last));
-        }
-    }
-    best.map(|(_, last)| last)
-}
-
-impl Cold {
-    /// Reads from the blocks in memory.
-    fn read(&self, log: LogId, read: Read) -> Option<Records> {
-        let holds = |block: &&Block| {
-            block.log == log
-                && block.from <= read.from
-                && block.batches.last().is_some_and(|b| b.last >= read.from)
-        };
-        let block = self.blocks.iter().rev().find(holds)?;
-        let at = block
-            .batches
-            .partition_point(|batch| batch.last < read.from);
-        let mut picker = Picker::new(read);
-        let first = block.batches.get(at)?;
-        let mut end = first.at as usize;
-        let begin = end;
-        for batch in &block.batches[at..] {
-            if !picker.take(batch.base, batch.last, batch.len as usize, || {
-                // Neighbours are one slice: taken together below.
-                Parts::from(
-                    block
-                        .data
-                        .slice(batch.at as usize..(batch.at + batch.len) as usize),
-                )
-            }) {
-                break;
-            }
-            end = (batch.at + batch.len) as usize;
-        }
-        if end > begin {
-            picker.records.parts = Parts::from(block.data.slice(begin..end));
-        }
-        Some(picker.records)
-    }
-
-    /// The position behind a block that ends right before `from`.
-    fn position_after(&self, log: LogId, segment: Offset, from: Offset) -> Option<u64> {
-        self.blocks
-            .iter()
-            .rev()
-            .find(|block| {
-                block.log == log
-                    && block.segment == segment
-                    && block.batches.last().is_some_and(|b| b.last.next() == from)
-            })
-            .map(|block| block.next_position)
-    }
-
-    fn index(&self, log: LogId, segment: Offset) -> Option<&SegmentIndex> {
-        self.indexes
-            .iter()
-            .rev()
-            .find(|cached| cached.log == log && cached.segment == segment)
-            .map(|cached| &cached.index)
-    }
-
-    fn keep_index(&mut self, log: LogId, segment: Offset, index: SegmentIndex, budget: u64) {
-        self.bytes += index.memory();
-        self.indexes.push_back(CachedIndex {
-            log,
-            segment,
-            index,
-        });
-        self.trim(budget);
-    }
-
-    fn keep_block(&mut self, block: Block, budget: u64) {
-        self.bytes += block.data.len() as u64;
-        self.blocks.push_back(block);
-        self.trim(budget);
-    }
-
-    /// Drops the oldest beyond the budget, never the newest of each.
-    fn trim(&mut self, budget: u64) {
-        while self.bytes > budget {
-            if self.blocks.len() > 1 {
-                if let Some(block) = self.blocks.pop_front() {
-                    self.bytes -= block.data.len() as u64;
-                }
-            } else if self.indexes.len() > 1 {
-                if let Some(cached) = self.indexes.pop_front() {
-                    self.bytes -= cached.index.memory();
-                }
-            } else {
-                return;
-            }
-        }
-    }
-
-    fn forget(&mut self, log: LogId) {
-        self.forget_where(|of, _| of == log);
-    }
-
-    fn forget_segment(&mut self, log: LogId, segment: Offset) {
-        self.forget_where(|of, at| of == log && at == segment);
-    }
-
-    fn forget_where(&mut self, goes: impl Fn(LogId, Offset) -> bool) {
-        self.blocks.retain(|block| !goes(block.log, block.segment));
-        self.indexes
-            .retain(|cached| !goes(cached.log, cached.segment));
-        self.open.retain(|&(log, segment)| !goes(log, segment));
-        let blocks: u64 = self.blocks.iter().map(|b| b.data.len() as u64).sum();
-        let indexes: u64 = self.indexes.iter().map(|i| i.index.memory()).sum();
-        self.bytes = blocks + indexes;
-    }
 }

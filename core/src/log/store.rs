@@ -17,13 +17,14 @@ use crate::pending::Pending;
 use crate::time::Instant;
 use crate::work::{Facts, Job};
 
+use super::blocks::Cold;
 use super::config::{LogConfig, StoreConfig};
 use super::directory::Directory;
 use super::files::{FileRead, FileThen};
 use super::notice::{LogView, Notice, ReadId};
 use super::partition_log::{Log, State};
 use super::plan::{Plan, Step, Then};
-use super::read::{Cold, ColdStep};
+use super::read::ColdStep;
 use super::removal::Removal;
 use super::shutdown::Shutdown;
 use super::start::METADATA_TOPIC;
