@@ -11,13 +11,27 @@ use crate::check::Invariant;
 #[must_use]
 pub fn expected(mutant: Mutant) -> &'static [Invariant] {
     match mutant {
-        Mutant::AckBeforeSync | Mutant::ForgetDirectorySync => {
-            &[Invariant::Lost, Invariant::InconsistentOffset]
-        }
+        // A lost tail shows as what is missing, as an offset that is used again, or to its producer as a hole before it.
+        Mutant::AckBeforeSync => &[
+            Invariant::Lost,
+            Invariant::InconsistentOffset,
+            Invariant::HighWatermarkRegressed,
+            Invariant::Order,
+        ],
+        // A lost entry takes a whole file or log with it, be it the metadata's.
+        Mutant::ForgetDirectorySync => &[
+            Invariant::Lost,
+            Invariant::InconsistentOffset,
+            Invariant::HighWatermarkRegressed,
+            Invariant::Replay,
+            Invariant::NodeInvariant,
+        ],
+        // Bytes that are no batch are served, or stand in the way of what comes behind them.
         Mutant::SkipTornTailCheck => &[
             Invariant::Altered,
             Invariant::Lost,
             Invariant::InconsistentOffset,
+            Invariant::Progress,
         ],
         Mutant::AcceptStaleToken => &[
             Invariant::NodeInvariant,

@@ -178,7 +178,8 @@ impl LogStore {
     /// Deletes a log: its directory is renamed at once ([`Notice::Deleted`]), its files go after `file.delete.delay.ms`.
     pub fn delete(&mut self, cx: &mut Cx<'_>, id: LogId) {
         let Some(log) = self.log_mut(id) else { return };
-        if matches!(log.state, State::Deleting) {
+        // What a stop has closed stays: the next start finds that its topic is gone.
+        if matches!(log.state, State::Deleting | State::Closed) {
             return;
         }
         let was_opening = matches!(log.state, State::Opening(_));

@@ -151,6 +151,11 @@ impl Consumer {
     pub(super) fn wind_down(&mut self, _now: u64) {
         self.stopped = true;
         self.next_seek = u64::MAX;
+        // Progress is judged by time: from now on it lags for no reason of its own.
+        self.settings.max_bytes = self.settings.max_bytes.max(1 << 20);
+        self.settings.partition_max_bytes = self.settings.partition_max_bytes.max(1 << 20);
+        self.settings.min_bytes = 1;
+        self.settings.pause = self.settings.pause.min(20 * MILLISECOND);
         for position in self.positions.values_mut() {
             position.heard = false;
         }
