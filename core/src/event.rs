@@ -1,7 +1,6 @@
 //! What happened, as a closed enum: it feeds logs, traces, coverage marks, reports and metrics, and decides nothing.
 
 use crate::ids::{ConnId, Offset};
-use crate::io::CloseWhy;
 use crate::mark::Mark;
 
 /// How much an operator wants to hear of an event.
@@ -77,4 +76,26 @@ pub enum Event {
     },
     /// The node is stopping.
     Stopping,
+}
+
+/// Why the core closes a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CloseWhy {
+    /// The request could not be decoded: what and where.
+    Malformed(String),
+    /// An API key or version that is not served.
+    Unsupported {
+        /// API key.
+        key: i16,
+        /// Its version.
+        version: i16,
+    },
+    /// No request for `connections.max.idle.ms`.
+    Idle,
+    /// The peer does not read its answers.
+    Stalled,
+    /// The node stops.
+    Shutdown,
+    /// A produce with acks=0 failed: closing is the only way to tell (as Kafka does).
+    AcksZeroFailed,
 }

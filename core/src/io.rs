@@ -35,6 +35,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
+pub use crate::event::CloseWhy;
 pub use crate::wire::Parts;
 
 use crate::event::Event;
@@ -257,28 +258,6 @@ pub enum Effect {
         /// How.
         halt: Halt,
     },
-}
-
-/// Why the core closes a connection.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CloseWhy {
-    /// The request could not be decoded: what and where.
-    Malformed(String),
-    /// An API key or version that is not served.
-    Unsupported {
-        /// API key.
-        key: i16,
-        /// Its version.
-        version: i16,
-    },
-    /// No request for `connections.max.idle.ms`.
-    Idle,
-    /// The peer does not read its answers.
-    Stalled,
-    /// The node stops.
-    Shutdown,
-    /// A produce with acks=0 failed: closing is the only way to tell (as Kafka does).
-    AcksZeroFailed,
 }
 
 /// How a node ended.

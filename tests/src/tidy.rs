@@ -37,8 +37,9 @@ pub const FLOORS: &[&[&str]] = &[
     &["quorum", "metadata"],
     &["log", "peer"],
     &["pending"],
-    &["event"],
+    // An Effect carries Events, so the boundary stands on them.
     &["io"],
+    &["event"],
     &["work"],
     &["wire"],
     &["ids", "time", "rng", "mark", "mutant", "config"],
@@ -390,7 +391,12 @@ pub fn closed_enums(path: &str, source: &str) -> Vec<Complaint> {
         "DiskDone::",
         "DiskResult::",
     ];
+    // The doubles of a test carry out what its story needs.
+    if path.contains("/tests/") || path.ends_with("/tests.rs") {
+        return Vec::new();
+    }
     let code = code_only(source);
+    let code = without_tests(&code);
     let mut complaints = Vec::new();
     for (at, _) in code.match_indices("match ") {
         if code[..at].ends_with(|c| is_word(c) || c == '.') {
@@ -415,7 +421,7 @@ pub fn closed_enums(path: &str, source: &str) -> Vec<Complaint> {
         });
         if over_closed && catch_all {
             complaints.push(complaint(
-                format!("{path}:{}", line_of(&code, at)),
+                format!("{path}:{}", line_of(code, at)),
                 "a match over an enum of the boundary has a catch-all arm: name every variant",
             ));
         }
