@@ -171,7 +171,13 @@ impl Machine for Store {
                 job: Job::Scan { block },
             }),
             Input::Shutdown => out.push(Effect::Halt { halt: Halt::Clean }),
-            _ => {}
+            Input::Disk { .. }
+            | Input::Opened { .. }
+            | Input::Connected { .. }
+            | Input::ConnectFailed { .. }
+            | Input::Sent { .. }
+            | Input::Closed { .. }
+            | Input::Wakeup => {}
         }
     }
 
@@ -260,24 +266,20 @@ fn recorded(payloads: bool, batches: i32) -> (tempfile::TempDir, PathBuf, Vec<u8
         machine.step(now, input, &mut out);
         recorder.effects(now, &out.effects);
         for effect in out.effects.drain(..) {
-            match effect {
-                Effect::Work { token, job } => {
-                    let facts = work::run(job);
-                    inputs.push(Input::Worked { token, facts });
-                }
-                Effect::Disk { token, op } => {
-                    let done = match op {
-                        DiskOp::Write { data, .. } => {
-                            segment.extend_from_slice(&data.to_bytes());
-                            DiskDone::Written
-                        }
-                        DiskOp::Read { .. } => DiskDone::Read(Bytes::copy_from_slice(&segment)),
-                        _ => DiskDone::Done,
-                    };
-                    let result = Ok(done);
-                    inputs.push(Input::Disk { token, result });
-                }
-                _ => {}
+            if let Effect::Work { token, job } = effect {
+                let facts = work::run(job);
+                inputs.push(Input::Worked { token, facts });
+            } else if let Effect::Disk { token, op } = effect {
+                let done = if let DiskOp::Write { data, .. } = op {
+                    segment.extend_from_slice(&data.to_bytes());
+                    DiskDone::Written
+                } else if let DiskOp::Read { .. } = op {
+                    DiskDone::Read(Bytes::copy_from_slice(&segment))
+                } else {
+                    DiskDone::Done
+                };
+                let result = Ok(done);
+                inputs.push(Input::Disk { token, result });
             }
         }
     }
