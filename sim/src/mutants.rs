@@ -33,10 +33,13 @@ pub fn expected(mutant: Mutant) -> &'static [Invariant] {
             Invariant::InconsistentOffset,
             Invariant::Progress,
         ],
+        // A completion that is taken for another's: ids that are not open, records that were never synced.
         Mutant::AcceptStaleToken => &[
             Invariant::NodeInvariant,
             Invariant::Boundary,
             Invariant::Lost,
+            Invariant::InconsistentOffset,
+            Invariant::Altered,
         ],
         Mutant::ForgetProducerState => &[Invariant::Duplicate, Invariant::Order],
         Mutant::ServeAboveHighWatermark => &[
