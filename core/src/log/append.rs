@@ -149,16 +149,14 @@ impl LogStore {
             return Err(AppendError::Offline("the log was deleted".to_owned()));
         };
         match (&log.state, &log.full) {
-            (State::Online, _) if stopping => {
-                Err(AppendError::Offline("the node is stopping".to_owned()))
-            }
+            (State::Online, _) if stopping => Err(AppendError::Stopping),
             (State::Online, None) => Ok(log),
             (State::Online, Some(message)) => Err(AppendError::Full(message.clone())),
             (State::Offline(message), _) => Err(AppendError::Offline(message.clone())),
             (State::Creating(_) | State::Opening(_), _) => {
                 Err(AppendError::Offline("the log is not open yet".to_owned()))
             }
-            (State::Closed, _) => Err(AppendError::Offline("the node is stopping".to_owned())),
+            (State::Closed, _) => Err(AppendError::Stopping),
             (State::Deleting, _) => Err(AppendError::Offline("the log was deleted".to_owned())),
         }
     }

@@ -66,6 +66,8 @@ pub enum AppendError {
     Offline(String),
     /// The disk is full; the log can still be read: `KAFKA_STORAGE_ERROR`.
     Full(String),
+    /// The node is stopping and takes nothing any more: `KAFKA_STORAGE_ERROR`.
+    Stopping,
     /// The producer was fenced: `INVALID_PRODUCER_EPOCH`.
     InvalidProducerEpoch {
         /// Who.
@@ -107,7 +109,7 @@ impl AppendError {
     #[must_use]
     pub fn code(&self) -> i16 {
         match self {
-            AppendError::Offline(_) | AppendError::Full(_) => 56,
+            AppendError::Offline(_) | AppendError::Full(_) | AppendError::Stopping => 56,
             AppendError::InvalidProducerEpoch { .. } => 47,
             AppendError::OutOfOrderSequence { .. } => 45,
             AppendError::InvalidTxnState(_) => 48,
@@ -121,6 +123,7 @@ impl fmt::Display for AppendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             AppendError::Offline(message) | AppendError::Full(message) => f.write_str(message),
+            AppendError::Stopping => f.write_str("the node is stopping"),
             AppendError::InvalidProducerEpoch {
                 producer,
                 epoch,

@@ -24,7 +24,9 @@ use snapshots::Snapshots;
 use crate::config::Config;
 use crate::ids::{LeaderEpoch, LogId, NodeId, Offset, Uuid};
 use crate::io::{Cx, Wake};
-use crate::log::{Append, Notice, Origin, Read, ReadError, ReadId, ReadOutcome, Records};
+use crate::log::{
+    Append, AppendError, Notice, Origin, Read, ReadError, ReadId, ReadOutcome, Records,
+};
 use crate::mutant::Mutant;
 use crate::time::Instant;
 use crate::wire::leader_change_message::Voter as GrantingVoter;
@@ -447,6 +449,8 @@ impl Quorum {
                 self.snapshots.note_bytes(bytes.len());
                 self.in_flight.push_back(batch);
             }
+            // What comes too late for a stop is never committed, and nobody was promised it.
+            Err(AppendError::Stopping) => {}
             Err(error) => self.fail(format!("the metadata log cannot be appended to: {error}")),
         }
         expected
