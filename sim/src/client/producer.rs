@@ -290,7 +290,6 @@ impl Producer {
             .drain(..)
             .partition(|batch| batch.attempts > 0 || batch.born <= limit);
         lane.queue = kept;
-        lane.epoch = (-1, -1);
         let tried = gone.iter().any(|batch| batch.attempts > 0);
         for batch in gone {
             cx.judge.gave_up(&batch.ids());
