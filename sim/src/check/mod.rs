@@ -327,6 +327,14 @@ impl Judge {
             .map_or(0, |partition| partition.promised_end)
     }
 
+    /// One past the last offset that a record is known to stand at since the last loss of power: below the high watermark or soon so.
+    #[must_use]
+    pub fn standing_end(&self, tp: Tp) -> i64 {
+        self.partitions.get(&tp).map_or(0, |partition| {
+            partition.known().last().map_or(0, |(offset, _)| offset + 1)
+        })
+    }
+
     /// The first offset that must still be there.
     #[must_use]
     pub fn kept_from(&self, tp: Tp) -> i64 {
