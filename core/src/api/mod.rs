@@ -507,10 +507,12 @@ impl Api {
 }
 
 impl Rooms {
-    /// Appends what the controller decided to the metadata log. Returns the offset that must be committed before it is told.
+    /// Appends what the controller decided to the metadata log. Returns the offset that must be committed before it is told: a decision
+    /// without records, too, may rest on earlier ones that are not committed yet.
     pub fn append_metadata(&mut self, cx: &mut Cx, records: &[VersionedRecord]) -> Option<Offset> {
         if records.is_empty() {
-            return None;
+            let (committed, next) = (self.quorum.high_watermark(), self.quorum.next_offset());
+            return (committed < next).then(|| Offset(next.0 - 1));
         }
         let last = self.quorum.append(cx, &mut self.store, records);
         self.controller.appended(last, self.quorum.epoch());
