@@ -1,0 +1,122 @@
+//! What scripted scenarios need of a world: one caller, and faults at a word.
+
+use std::collections::BTreeMap;
+
+use super::{Event, World};
+use crate::check::Judge;
+use crate::choice::Choices;
+use crate::client::caller::{Call, Caller};
+use crate::client::{Client, MILLISECOND, SECOND};
+use crate::clock::Clock;
+use crate::disk::Cut;
+use crate::faults::{Fault, Pace};
+use crate::machine::Machine;
+use crate::net::{Link, Net};
+
+impl World {
+    /// A calm world with one caller, for scripts.
+    pub(crate) fn for_script() -> World {
+        let clock = Clock::new(0, 0);
+        let machine = Machine::new(&BTreeMap::new(), 1, clock, None);
+        let pace = Pace {
+            disk: 20_000,
+            sync: 500_000,
+            work: 10_000,
+        };
+        let link = Link {
+            latency: 50_000,
+            per_kib: 1000,
+            cut_per_million: 0,
+            buffer: 64 << 10,
+        };
+        let clients = vec![Client::Caller(Caller::new())];
+        let net = Net::new(vec![link]);
+        World::assemble(
+            Choices::new(0),
+            Judge::new(),
+            machine,
+            pace,
+            net,
+            clients,
+            false,
+        )
+    }
+
+    fn broken(&self) -> Option<String> {
+        let violation = self.judge.violation()?;
+        Some(format!(
+            "VIOLATED {}: {}",
+            violation.invariant.name(),
+            violation.message
+        ))
+    }
+
+    /// Lets things happen until `done` says so, at most a minute.
+    fn until(&mut self, mut done: impl FnMut(&mut World) -> Option<String>) -> String {
+        let deadline = self.now + 60 * SECOND;
+        loop {
+            if let Some(answer) = done(self).or_else(|| self.broken()) {
+                return answer;
+            }
+            if self.now > deadline || !self.happen() {
+                return "nothing for a minute".to_owned();
+            }
+        }
+    }
+
+    fn caller(&mut self) -> &mut Caller {
+        match &mut self.clients[0] {
+            Client::Caller(caller) => caller,
+            Client::Producer(_) | Client::Consumer(_) | Client::Admin(_) => {
+                unreachable!("the client of a script is its caller")
+            }
+        }
+    }
+
+    pub(crate) fn call(&mut self, call: Call) -> String {
+        self.caller().call(call);
+        self.wake_client(0, 0);
+        self.until(|world| world.caller().answer())
+    }
+
+    /// A crash or a power cut; the node starts again at once.
+    pub(crate) fn script_fault(&mut self, fault: Fault, cut: Cut) -> String {
+        self.cut = cut;
+        self.restarts = false;
+        self.end_process(fault, 0);
+        self.script_start()
+    }
+
+    pub(crate) fn script_stop(&mut self) -> String {
+        self.ask_to_stop();
+        let before = self.machine.life;
+        self.restarts = false;
+        self.until(|world| (world.machine.life > before).then(|| "stopped".to_owned()))
+    }
+
+    pub(crate) fn script_start(&mut self) -> String {
+        self.restarts = true;
+        let life = self.machine.life;
+        self.schedule(self.now, Event::Start { life });
+        self.until(|world| world.machine.runs().then(String::new));
+        let ((), acts) = self.with_client(0, |client, cx| client.restart(cx));
+        self.act(0, acts, true);
+        self.wake_client(0, 0);
+        self.until(|world| {
+            let node = world.machine.node()?;
+            node.is_ready().then(|| "started".to_owned())
+        })
+    }
+
+    pub(crate) fn script_sleep(&mut self, ms: u64) -> String {
+        let end = self.now + ms * MILLISECOND;
+        self.schedule(end, Event::Look);
+        self.until(|world| (world.now >= end).then(|| "slept".to_owned()))
+    }
+
+    /// The next operation of this kind fails.
+    pub(crate) fn script_fail(&mut self, kind: &'static str) -> String {
+        self.machine.failing = Some((kind, 1));
+        format!("the next {kind} will fail")
+    }
+}
