@@ -97,7 +97,8 @@ impl Api {
             let target = if follower {
                 Err(ErrorCode::NOT_LEADER_OR_FOLLOWER)
             } else {
-                rooms.fetch_target(&key)
+                let name = || self.sessions.name_of(context, &key);
+                rooms.fetch_target(&key, name)
             };
             match target {
                 Ok(log) => wait.slots.push(Slot::new(key, ask, Ok(log))),
@@ -261,9 +262,13 @@ impl Api {
         let all = wait.slots.len();
         let mut results: Vec<FetchResult> =
             wait.slots.into_iter().map(|slot| slot.result).collect();
-        let session = self
-            .sessions
-            .answer(cx.now.mono, cx.rng, wait.context, &mut results);
+        let session = self.sessions.answer(
+            cx.now.mono,
+            cx.rng,
+            wait.context,
+            &rooms.image.topics,
+            &mut results,
+        );
         let session_id = match session {
             Ok(id) => id,
             Err(error) => {
@@ -385,22 +390,38 @@ struct Found {
 }
 
 impl Rooms {
-    fn fetch_target(&self, key: &FetchKey) -> Result<LogId, ErrorCode> {
-        let (id, unknown) = match &key.topic {
-            TopicRef::Id(id) => (
-                self.image.topics.by_id(*id).map(|topic| topic.id),
-                ErrorCode::UNKNOWN_TOPIC_ID,
-            ),
-            TopicRef::Name(name) => (
-                self.image.topics.id(name),
-                ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
-            ),
+    /// The log that a fetch reads. `name` gives what the session has known a topic by.
+    fn fetch_target<'a>(
+        &self,
+        key: &FetchKey,
+        name: impl FnOnce() -> Option<&'a Str>,
+    ) -> Result<LogId, ErrorCode> {
+        let topics = &self.image.topics;
+        let id = match &key.topic {
+            TopicRef::Id(id) => match topics.by_id(*id) {
+                Some(topic) => topic.id,
+                None => return Err(self.vanished(name(), key.partition)),
+            },
+            TopicRef::Name(name) => topics
+                .id(name)
+                .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?,
         };
-        let id = id.ok_or(unknown)?;
         let partition = self.partitions.find(id, key.partition);
         partition
             .map(|partition| partition.log)
             .ok_or_else(|| self.missing_partition(id, key.partition))
+    }
+
+    /// What to say of a partition whose topic id is not known: never was, or has given way to another topic of the same name.
+    fn vanished(&self, name: Option<&Str>, index: PartitionIndex) -> ErrorCode {
+        let Some(name) = name else {
+            return ErrorCode::UNKNOWN_TOPIC_ID;
+        };
+        let other = self.image.topics.by_name(name);
+        match other.and_then(|topic| topic.partitions.get(&index.0)) {
+            Some(_) => ErrorCode::INCONSISTENT_TOPIC_ID,
+            None => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+        }
     }
 
     fn fetch_one(
@@ -574,8 +595,14 @@ fn partition_data(version: i16, committed_only: bool, result: &FetchResult) -> P
         end_offset: end.0,
         ..Default::default()
     });
-    // Null says "all is committed", an empty list "of these transactions, none was aborted".
-    let aborted = (committed_only && result.error == ErrorCode::NONE).then(Vec::new);
+    // Null says "all is committed", an empty list "of these transactions, none was aborted". Kafka leaves the list empty where it
+    // refuses a partition before it looks at one.
+    let unknown = matches!(
+        result.error,
+        ErrorCode::UNKNOWN_TOPIC_ID | ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
+    );
+    let committed = committed_only && result.error == ErrorCode::NONE;
+    let aborted = (committed || unknown).then(Vec::new);
     PartitionData {
         partition_index: result.key.partition.0,
         error_code,

@@ -61,7 +61,7 @@ pub fn handle(request: &MetadataRequest, version: i16, view: View) -> (MetadataR
             .iter()
             .any(|topic| impossible(&topic.name, topic.topic_id))
     {
-        return (invalid(request), Vec::new());
+        return (refused(request, ErrorCode::INVALID_REQUEST), Vec::new());
     }
     let mut topics = Vec::new();
     let mut create = Vec::new();
@@ -76,6 +76,11 @@ pub fn handle(request: &MetadataRequest, version: i16, view: View) -> (MetadataR
             .map(|topic| topic.topic_id)
             .filter(|id| *id != Uuid::ZERO),
     );
+    if ids.is_empty() && asked.iter().any(|topic| topic.name.is_none()) {
+        // Neither name nor id: Kafka fails on it.
+        let response = refused(request, ErrorCode::UNKNOWN_SERVER_ERROR);
+        return (response, Vec::new());
+    }
     if all {
         topics.extend(
             view.image
@@ -235,18 +240,19 @@ fn once<T: Ord + Copy>(items: impl Iterator<Item = T>) -> Vec<T> {
     items.filter(|item| seen.insert(*item)).collect()
 }
 
-fn invalid(request: &MetadataRequest) -> MetadataResponse {
+/// The whole request fails.
+fn refused(request: &MetadataRequest, error_code: ErrorCode) -> MetadataResponse {
     let asked = request.topics.as_deref().unwrap_or_default();
-    let refused = asked.iter().map(|topic| MetadataResponseTopic {
-        error_code: ErrorCode::INVALID_REQUEST,
+    let topics = asked.iter().map(|topic| MetadataResponseTopic {
+        error_code,
         // Null cannot be said in every version.
         name: Some(topic.name.clone().unwrap_or_default()),
         topic_id: topic.topic_id,
         ..Default::default()
     });
     MetadataResponse {
-        topics: refused.collect(),
-        error_code: ErrorCode::INVALID_REQUEST,
+        topics: topics.collect(),
+        error_code,
         ..Default::default()
     }
 }

@@ -15,13 +15,13 @@ use crate::log::{Append, Origin};
 use crate::mark::Mark;
 use crate::partition::Acks;
 use crate::time::Instant;
-use crate::wire::batch::Compression;
+use crate::wire::batch::{BatchHeader, Compression};
 use crate::wire::produce_response::{
     BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse,
     TopicProduceResponse,
 };
 use crate::wire::{ErrorCode, ProduceRequest, ProduceResponse, Str};
-use crate::work::{Facts, Job, RecordsFault, ValidBatch};
+use crate::work::{Facts, Job, RecordsFault, RecordsFaultKind, ValidBatch};
 
 /// The client id whose holder may write to internal topics.
 const ADMIN_CLIENT: &str = "__admin_client";
@@ -114,6 +114,25 @@ impl Outcome {
     }
 }
 
+impl Outcome {
+    /// What the check found. Kafka tells the log start only with what its log's validator refuses, not with what comes before that.
+    fn refused(fault: RecordsFault, log_start: Offset) -> Outcome {
+        let before_the_log = matches!(
+            fault.kind,
+            RecordsFaultKind::NotOneBatch | RecordsFaultKind::Corrupt | RecordsFaultKind::TooLarge
+        );
+        Outcome {
+            log_start: if before_the_log {
+                Offset(-1)
+            } else {
+                log_start
+            },
+            record_errors: fault.records,
+            ..Outcome::because(ErrorCode(fault.kind.code()), fault.message)
+        }
+    }
+}
+
 /// The records of one partition that are being checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Checking {
@@ -185,6 +204,12 @@ impl Api {
                 ErrorCode::INVALID_RECORD,
                 "a produce request must have one record batch per partition",
             )),
+            (Ok(_), Some(records)) if is_early_zstd(wait.asked.version, &records) => {
+                State::Done(Outcome::because(
+                    ErrorCode::UNSUPPORTED_COMPRESSION_TYPE,
+                    "produce requests before version 7 may not use zstd",
+                ))
+            }
             (Ok(log), Some(records)) => match rooms.view(log) {
                 Ok(view) => {
                     let (request, slot) = (wait.asked.id, wait.slots.len());
@@ -266,12 +291,12 @@ impl Api {
                 continue;
             };
             let unread = RecordsFault {
-                kind: crate::work::RecordsFaultKind::Corrupt,
+                kind: RecordsFaultKind::Corrupt,
                 message: String::new(),
                 records: Vec::new(),
             };
             let checked = std::mem::replace(checked.as_mut(), Err(unread));
-            slot.state = rooms.append(cx, log, checked, wait.acks, wait.asked.version);
+            slot.state = rooms.append(cx, log, checked, wait.acks);
             if let State::Appended { end, .. } = slot.state
                 && wait.acks != Acks::None
                 && let Some(partition) = rooms.partitions.of_mut(log)
@@ -455,6 +480,12 @@ fn partition_response(index: PartitionIndex, outcome: Outcome) -> PartitionProdu
     }
 }
 
+/// Is this a batch in a codec that is younger than the request's version? Such records are refused before anything else.
+fn is_early_zstd(version: i16, records: &Bytes) -> bool {
+    let codec = || BatchHeader::decode(records).ok()?.compression();
+    version < ZSTD_SINCE && codec() == Some(Compression::Zstd)
+}
+
 impl Rooms {
     /// The log that a produce of `version` to a partition goes to.
     fn produce_target(
@@ -489,9 +520,8 @@ impl Rooms {
         log: LogId,
         checked: Result<ValidBatch, RecordsFault>,
         acks: Acks,
-        version: i16,
     ) -> State {
-        match self.try_append(cx, log, checked, acks, version) {
+        match self.try_append(cx, log, checked, acks) {
             Ok(state) => state,
             Err(outcome) => State::Done(*outcome),
         }
@@ -503,13 +533,18 @@ impl Rooms {
         log: LogId,
         checked: Result<ValidBatch, RecordsFault>,
         acks: Acks,
-        version: i16,
     ) -> Result<State, Box<Outcome>> {
         let Some(partition) = self.partitions.of(log) else {
             return Err(Box::new(Outcome::failed(
                 ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
             )));
         };
+        // Kafka refuses these before it looks at the partition.
+        if let Err(fault) = &checked
+            && fault.kind == RecordsFaultKind::NotOneBatch
+        {
+            return Err(Box::new(Outcome::refused(fault.clone(), Offset(-1))));
+        }
         partition
             .usable(None)
             .map_err(|error| Box::new(Outcome::failed(error)))?;
@@ -519,21 +554,7 @@ impl Rooms {
             outcome.log_start = log_start;
             return Err(Box::new(outcome));
         }
-        let batch = checked.map_err(|fault| {
-            Box::new(Outcome {
-                error: ErrorCode(fault.kind.code()),
-                log_start,
-                record_errors: fault.records,
-                message: Some(fault.message),
-                ..Outcome::failed(ErrorCode::NONE)
-            })
-        })?;
-        if version < ZSTD_SINCE && batch.header.compression() == Some(Compression::Zstd) {
-            return Err(Box::new(Outcome::because(
-                ErrorCode::UNSUPPORTED_COMPRESSION_TYPE,
-                "produce requests before version 7 may not use zstd",
-            )));
-        }
+        let batch = checked.map_err(|fault| Box::new(Outcome::refused(fault, log_start)))?;
         if batch.header.is_transactional() {
             return Err(Box::new(Outcome::because(
                 ErrorCode::INVALID_TXN_STATE,
@@ -548,9 +569,14 @@ impl Rooms {
         };
         let appended = self.store.append(cx, log, append);
         let appended = appended.map_err(|error| {
+            let code = ErrorCode(error.code());
+            let known = !matches!(
+                code,
+                ErrorCode::KAFKA_STORAGE_ERROR | ErrorCode::RECORD_LIST_TOO_LARGE
+            );
             Box::new(Outcome {
-                log_start,
-                ..Outcome::because(ErrorCode(error.code()), error.to_string())
+                log_start: if known { log_start } else { Offset(-1) },
+                ..Outcome::because(code, error.to_string())
             })
         })?;
         if appended.duplicate {

@@ -545,6 +545,24 @@ fn topics_are_refused_as_kafka_refuses_them() {
 }
 
 #[test]
+fn two_new_names_of_one_request_do_not_collide_with_each_other() {
+    let mut world = World::started(&[]);
+    let codes = |told: Vec<(String, ErrorCode, Option<String>)>| -> Vec<ErrorCode> {
+        told.into_iter().map(|(_, code, _)| code).collect()
+    };
+    let both = world.create(vec![topic("a.b", 1), topic("a_b", 1)]);
+    assert_eq!(codes(both), [ErrorCode::NONE, ErrorCode::NONE]);
+    // The next one collides with what is there by then.
+    let later = world.create(vec![topic("a.b.c", 1), topic("a_b", 1)]);
+    assert_eq!(
+        codes(later),
+        [ErrorCode::NONE, ErrorCode::TOPIC_ALREADY_EXISTS]
+    );
+    let third = world.create(vec![topic("a.b_c", 1)]);
+    assert_eq!(codes(third), [ErrorCode::INVALID_TOPIC_EXCEPTION]);
+}
+
+#[test]
 fn a_topic_gets_its_defaults_its_properties_and_both_directories() {
     let mut world = World::started(&[("num.partitions", "3"), ("log.retention.hours", "2")]);
     let wanted = CreatableTopic {

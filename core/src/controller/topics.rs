@@ -59,8 +59,13 @@ impl Controller {
         }
         let mut results = Vec::with_capacity(request.topics.len());
         let mut records = Vec::new();
-        for topic in wanted {
-            match self.new_topic(topic, rng) {
+        // Two new names of one request do not collide with each other, as with Kafka: all are checked before one is created.
+        let checked: Vec<_> = wanted
+            .into_iter()
+            .map(|topic| (topic, self.check_new_name(&topic.name)))
+            .collect();
+        for (topic, name) in checked {
+            match name.and_then(|()| self.new_topic(topic, rng)) {
                 Ok(new) => {
                     results.push(self.created(topic, &new, version));
                     if !request.validate_only {
@@ -120,7 +125,6 @@ impl Controller {
     }
 
     fn new_topic(&mut self, topic: &CreatableTopic, rng: &Rng) -> Result<NewTopic, Refusal> {
-        self.check_new_name(&topic.name)?;
         let configs = self.new_configs(topic)?;
         let placed = self.place_new(topic, rng)?;
         let factor = placed.first().map_or(0, |placed| placed.replicas.len());

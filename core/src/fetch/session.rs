@@ -6,11 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::{FetchAsk, FetchKey, FetchResult};
+use super::{FetchAsk, FetchKey, FetchResult, TopicRef};
 use crate::ids::Offset;
+use crate::metadata::Topics;
 use crate::rng::{Purpose, Rng};
 use crate::time::Instant;
-use crate::wire::ErrorCode;
+use crate::wire::{ErrorCode, Str};
 
 /// "No session".
 pub const NO_SESSION: i32 = 0;
@@ -71,6 +72,8 @@ struct Session {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Cached {
+    /// What the topic was called when it was last known, of a session that names topics by id.
+    name: Option<Str>,
     place: u64,
     ask: FetchAsk,
     high_watermark: Offset,
@@ -87,6 +90,7 @@ impl Session {
         self.next_place += 1;
         self.order.insert(place, key.clone());
         let cached = Cached {
+            name: None,
             place,
             ask,
             high_watermark,
@@ -98,6 +102,16 @@ impl Session {
     fn forget(&mut self, key: &FetchKey) {
         if let Some(cached) = self.partitions.remove(key) {
             self.order.remove(&cached.place);
+        }
+    }
+
+    /// Learns the names of a topic that was not known before.
+    fn learn_name(&mut self, key: &FetchKey, topics: &Topics) {
+        if let TopicRef::Id(id) = &key.topic
+            && let Some(cached) = self.partitions.get_mut(key)
+            && cached.name.is_none()
+        {
+            cached.name = topics.by_id(*id).map(|topic| topic.name.clone());
         }
     }
 
@@ -231,6 +245,7 @@ impl Sessions {
         now: Instant,
         rng: &Rng,
         context: FetchContext,
+        topics: &Topics,
         results: &mut Vec<FetchResult>,
     ) -> Result<i32, ErrorCode> {
         match context {
@@ -239,7 +254,7 @@ impl Sessions {
                 if !self.make_room(now, results.len()) {
                     return Ok(NO_SESSION);
                 }
-                Ok(self.create(now, rng, uses_topic_ids, results))
+                Ok(self.create(now, rng, uses_topic_ids, topics, results))
             }
             FetchContext::Incremental { id, epoch } => {
                 let session = self
@@ -247,10 +262,23 @@ impl Sessions {
                     .get_mut(&id)
                     .filter(|session| session.epoch == epoch)
                     .ok_or(ErrorCode::INVALID_FETCH_SESSION_EPOCH)?;
+                for result in &*results {
+                    session.learn_name(&result.key, topics);
+                }
                 results.retain(|result| session.note(result));
                 Ok(id)
             }
         }
+    }
+
+    /// What the topic of a partition was called when the session of `context` last knew it.
+    #[must_use]
+    pub fn name_of(&self, context: FetchContext, key: &FetchKey) -> Option<&Str> {
+        let FetchContext::Incremental { id, .. } = context else {
+            return None;
+        };
+        let cached = self.sessions.get(&id)?.partitions.get(key)?;
+        cached.name.as_ref()
     }
 
     fn create(
@@ -258,6 +286,7 @@ impl Sessions {
         now: Instant,
         rng: &Rng,
         uses_topic_ids: bool,
+        topics: &Topics,
         results: &[FetchResult],
     ) -> i32 {
         let id = self.draw_id(rng);
@@ -278,6 +307,7 @@ impl Sessions {
                 result.high_watermark,
                 result.log_start,
             );
+            session.learn_name(&result.key, topics);
         }
         self.sessions.insert(id, session);
         self.touch(now, id);
@@ -381,7 +411,6 @@ fn last_mentions(asks: Vec<(FetchKey, FetchAsk)>) -> Vec<(FetchKey, FetchAsk)> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::TopicRef;
     use super::*;
     use crate::ids::{PartitionIndex, Uuid};
     use crate::wire::Parts;
@@ -427,7 +456,9 @@ mod tests {
         let asks: Vec<_> = (0..partitions).map(|p| (p, 0)).collect();
         let (context, _) = sessions.open(now, request(0, 0, &asks, &[])).unwrap();
         let mut results = (0..partitions).map(|p| result(p, 5, b"")).collect();
-        sessions.answer(now, rng, context, &mut results).unwrap()
+        sessions
+            .answer(now, rng, context, &Topics::default(), &mut results)
+            .unwrap()
     }
 
     #[test]
@@ -438,7 +469,10 @@ mod tests {
         let (context, asks) = sessions.open(now, request(id, 1, &[(1, 5)], &[2])).unwrap();
         assert_eq!(asks, vec![(key(0), ask(0)), (key(1), ask(5))]);
         let mut results = vec![result(0, 5, b"x"), result(1, 5, b"")];
-        assert_eq!(sessions.answer(now, &rng, context, &mut results), Ok(id));
+        assert_eq!(
+            sessions.answer(now, &rng, context, &Topics::default(), &mut results),
+            Ok(id)
+        );
         assert_eq!(results.len(), 1, "partition 1 has no news");
         // Who got records is served last.
         let (context, asks) = sessions.open(now, request(id, 2, &[], &[])).unwrap();
@@ -449,11 +483,15 @@ mod tests {
             ask(0),
             ErrorCode::NOT_LEADER_OR_FOLLOWER,
         )];
-        sessions.answer(now, &rng, context, &mut results).unwrap();
+        sessions
+            .answer(now, &rng, context, &Topics::default(), &mut results)
+            .unwrap();
         assert_eq!(results.len(), 1);
         let (context, _) = sessions.open(now, request(id, 3, &[], &[])).unwrap();
         let mut results = vec![result(0, 5, b"")];
-        sessions.answer(now, &rng, context, &mut results).unwrap();
+        sessions
+            .answer(now, &rng, context, &Topics::default(), &mut results)
+            .unwrap();
         assert_eq!(results.len(), 1);
         sessions.check();
     }
@@ -481,7 +519,7 @@ mod tests {
         );
         sessions.open(now, request(id, 2, &[], &[])).unwrap();
         assert_eq!(
-            sessions.answer(now, &rng, first, &mut Vec::new()),
+            sessions.answer(now, &rng, first, &Topics::default(), &mut Vec::new()),
             Err(ErrorCode::INVALID_FETCH_SESSION_EPOCH)
         );
     }

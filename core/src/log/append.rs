@@ -52,13 +52,11 @@ impl LogStore {
                 Ok(None) => {}
                 Ok(Some(known)) => {
                     cx.out.mark(Mark::DuplicateBatch);
-                    let (base, last, timestamp) =
-                        (known.base(), known.last_offset, known.timestamp);
-                    let loose = batch.log_append_time;
                     return Ok(Appended {
-                        base,
-                        last,
-                        log_append_time: if loose >= 0 { timestamp } else { -1 },
+                        base: known.base(),
+                        last: known.last_offset,
+                        // Kafka: the greatest time of the remembered batch, whoever set it.
+                        log_append_time: known.timestamp,
                         lsn: self.dirs[self.log_dir(id)].lsn,
                         duplicate: true,
                     });

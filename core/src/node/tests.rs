@@ -2,6 +2,7 @@
 
 mod disk;
 mod durability;
+mod fetch_sessions;
 mod hostile;
 mod stories;
 mod world;

@@ -161,7 +161,9 @@ pub struct RecordsFault {
 pub enum RecordsFaultKind {
     /// CRC or lengths do not hold together: `CORRUPT_MESSAGE`.
     Corrupt,
-    /// Structure or content break a rule: `INVALID_RECORD`.
+    /// The records are not exactly one batch of version 2: `INVALID_RECORD`.
+    NotOneBatch,
+    /// Structure or content of the batch break a rule: `INVALID_RECORD`.
     InvalidRecord,
     /// A timestamp is out of bounds: `INVALID_TIMESTAMP`.
     InvalidTimestamp,
@@ -183,7 +185,7 @@ impl RecordsFaultKind {
             RecordsFaultKind::InvalidTimestamp => 32,
             RecordsFaultKind::UnsupportedFormat => 43,
             RecordsFaultKind::UnsupportedCompression => 76,
-            RecordsFaultKind::InvalidRecord => 87,
+            RecordsFaultKind::NotOneBatch | RecordsFaultKind::InvalidRecord => 87,
         }
     }
 }

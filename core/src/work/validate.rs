@@ -97,7 +97,7 @@ fn too_large(size: usize, rules: &ValidateRules) -> RecordsFault {
 fn only_batch(records: &Bytes) -> Result<BatchHeader, RecordsFault> {
     let header = BatchHeader::decode(records).map_err(|error| match error {
         BatchError::Short { .. } => fault(
-            RecordsFaultKind::InvalidRecord,
+            RecordsFaultKind::NotOneBatch,
             "the records hold no whole batch",
         ),
         BatchError::Length(length) => fault(
@@ -105,7 +105,7 @@ fn only_batch(records: &Bytes) -> Result<BatchHeader, RecordsFault> {
             format!("a batch length of {length} is below the least possible"),
         ),
         BatchError::Magic(magic @ (0 | 1)) => fault(
-            RecordsFaultKind::InvalidRecord,
+            RecordsFaultKind::NotOneBatch,
             format!("only batches of magic 2 are accepted, this one has {magic}"),
         ),
         BatchError::Magic(magic) => fault(
@@ -115,13 +115,13 @@ fn only_batch(records: &Bytes) -> Result<BatchHeader, RecordsFault> {
     })?;
     if header.size() > records.len() {
         return Err(fault(
-            RecordsFaultKind::InvalidRecord,
+            RecordsFaultKind::NotOneBatch,
             "the records hold no whole batch",
         ));
     }
     if header.size() < records.len() {
         return Err(fault(
-            RecordsFaultKind::InvalidRecord,
+            RecordsFaultKind::NotOneBatch,
             "the records must hold exactly one batch",
         ));
     }

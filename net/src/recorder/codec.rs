@@ -447,6 +447,7 @@ enums! {
         3 => UnsupportedCompression {}
         4 => UnsupportedFormat {}
         5 => TooLarge {}
+        6 => NotOneBatch {}
     }
     ScanRest {
         0 => Nothing {}

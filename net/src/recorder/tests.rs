@@ -425,6 +425,7 @@ fn inputs() -> Vec<Input> {
         RecordsFaultKind::UnsupportedCompression,
         RecordsFaultKind::UnsupportedFormat,
         RecordsFaultKind::TooLarge,
+        RecordsFaultKind::NotOneBatch,
     ];
     let scanned = |rest| {
         let one = ScannedBatch {
