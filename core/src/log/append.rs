@@ -351,6 +351,8 @@ impl LogStore {
                 file,
                 len: u64::from(position),
             })]);
+            // A cut that power loss could undo below later segments would pass for rot.
+            stages.push(vec![self.sync_file(dir, file)]);
         }
         self.hot_bytes -= dropped;
         for lsn in lsns {

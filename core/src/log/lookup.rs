@@ -28,6 +28,9 @@ impl LogStore {
         if log.start >= query.below.min(log.end) {
             return Ok(LookupOutcome::Ready(None));
         }
+        if self.shutdown.is_some() {
+            return Err(ReadError::Stopping);
+        }
         let segment = log.segments.first().map_or(log.start, |first| first.base);
         let want = Want::Time { query, batch: None };
         Ok(LookupOutcome::Later(self.begin_cold(cx, id, want, segment)))
@@ -145,6 +148,9 @@ pub(super) fn wants(
 }
 
 /// The last offset of the batch with the greatest timestamp below `below`.
+///
+/// As in Kafka, a record below the log's start counts as long as its segment is kept: of a segment no more is known than its one
+/// greatest timestamp, so without it the greatest of what is left could only be found by reading all of it.
 fn max_candidate(log: &Log, below: Offset) -> Option<Offset> {
     let rolled = log.segments.iter().filter_map(|segment| {
         let max = segment.max?;
@@ -161,9 +167,10 @@ fn max_candidate(log: &Log, below: Offset) -> Option<Offset> {
         .hot
         .iter()
         .map(|batch| (batch.max_timestamp, batch.last));
+    let kept = log.segments.first().map_or(log.start, |first| first.base);
     let mut best: Option<(i64, Offset)> = None;
     for (timestamp, last) in rolled.chain(hot) {
-        let counts = timestamp >= 0 && last < below && last >= log.start;
+        let counts = timestamp >= 0 && last < below && last >= kept;
         if counts && best.is_none_or(|known| (timestamp, -last.0) > (known.0, -known.1.0)) {
             best = Some((timestamp, last));
         }

@@ -205,6 +205,8 @@ pub enum ReadError {
     },
     /// The log or its directory is offline: `KAFKA_STORAGE_ERROR`.
     Offline(String),
+    /// The node is stopping, and nothing is read from disk any more: `KAFKA_STORAGE_ERROR`.
+    Stopping,
     /// The bytes on disk are damaged or cannot be read: `KAFKA_STORAGE_ERROR`; the sentence is for people.
     Damaged(String),
 }
@@ -215,7 +217,7 @@ impl ReadError {
     pub fn code(&self) -> i16 {
         match self {
             ReadError::OutOfRange { .. } => 1,
-            ReadError::Offline(_) | ReadError::Damaged(_) => 56,
+            ReadError::Offline(_) | ReadError::Stopping | ReadError::Damaged(_) => 56,
         }
     }
 }

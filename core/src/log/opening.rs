@@ -460,7 +460,7 @@ impl LogStore {
         let limit = if opening.clean {
             Offset(i64::MAX)
         } else {
-            let at = log.segment_at(opening.recovery_point).unwrap_or(0);
+            let at = log.recovered_from(opening.recovery_point);
             log.segments
                 .get(at)
                 .map_or(Offset(0), |segment| segment.base)
@@ -569,6 +569,7 @@ impl LogStore {
             log.unsynced.push_back(Unsynced { lsn: None, mark });
         }
         let last = log.segments.last().map(|segment| segment.base);
+        let active = log.segments.last().and_then(|segment| segment.file);
         for segment in &mut log.segments {
             let rebuilt = opening.rebuilt.contains(&segment.base);
             segment.sealed = !rebuilt && last != Some(segment.base);
@@ -591,9 +592,11 @@ impl LogStore {
             });
             self.begin_plan(cx, dir, [vec![create]], Then::SegmentCreated(id, base));
         } else if recovered {
+            // What this life or a killed one cut off the file must not come back below what is promised from now on.
             let base = last.unwrap_or_default();
-            let stages = [self.sync_dir(cx, handle)];
-            self.begin_plan(cx, dir, stages, Then::EntriesSynced(id, base));
+            let mut stage = self.sync_dir(cx, handle);
+            stage.extend(active.map(|file| self.sync_file(dir, file)));
+            self.begin_plan(cx, dir, [stage], Then::EntriesSynced(id, base));
         }
         for snapshot in stale {
             let name = file_name(snapshot, ".snapshot");

@@ -236,6 +236,14 @@ impl Log {
         self.synced.min(unsealed).min(epochs)
     }
 
+    /// The first segment whose indexes recovery cannot trust, for a recovery point that was read from disk.
+    ///
+    /// That is the one of the last record below the point: if the point is the base of a segment, the one before may have been
+    /// active when the point was noted, and rolled since without its indexes being synced.
+    pub(super) fn recovered_from(&self, recovery_point: Offset) -> usize {
+        self.segment_at(Offset(recovery_point.0 - 1)).unwrap_or(0)
+    }
+
     pub(super) fn size_bytes(&self) -> u64 {
         self.segments
             .iter()

@@ -54,8 +54,12 @@ pub(super) struct ColdRead {
 }
 
 impl ColdRead {
-    /// Where a search in a log that starts at `start` begins: after the batch that was searched in vain.
+    /// The first record that counts in a log that starts at `start`: after the batch that was searched in vain. The greatest timestamp
+    /// may be that of a deleted record.
     pub(super) fn starts_at(&self, start: Offset) -> Offset {
+        if !self.seeks_forward() {
+            return Offset(0);
+        }
         self.tried.map_or(start, |tried| start.max(tried.next()))
     }
 
@@ -103,6 +107,9 @@ impl LogStore {
         }
         if let Some(records) = read_hot(log, read).or_else(|| self.cold.read(id, read)) {
             return Ok(ReadOutcome::Ready(records));
+        }
+        if self.shutdown.is_some() {
+            return Err(ReadError::Stopping);
         }
         let segment = log
             .segment_at(read.from)
@@ -617,13 +624,13 @@ impl LogStore {
     }
 
     /// Fails every read of a log that went away.
-    pub(super) fn fail_reads(&mut self, id: LogId, message: &str) {
+    pub(super) fn fail_reads(&mut self, id: LogId, error: &ReadError) {
         let reads: Vec<ReadId> = self
             .log(id)
             .map(|log| log.readers.iter().copied().collect())
             .unwrap_or_default();
         for read in reads {
-            self.fail_read(read, ReadError::Offline(message.to_owned()));
+            self.fail_read(read, error.clone());
         }
         self.cold.forget(id);
     }

@@ -65,7 +65,7 @@ impl LogStore {
         let recover_from = if opening.clean {
             last + 1
         } else {
-            log.segment_at(opening.recovery_point).unwrap_or(0)
+            log.recovered_from(opening.recovery_point)
         };
         let producers_from = log.segment_at(opening.producers_from).unwrap_or(0);
         for at in 0..=last {

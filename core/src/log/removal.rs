@@ -7,7 +7,7 @@ use crate::rng::Purpose;
 use crate::wire::Parts;
 
 use super::checkpoint;
-use super::notice::{NewLog, Notice};
+use super::notice::{NewLog, Notice, ReadError};
 use super::partition_log::{Log, State};
 use super::plan::{CheckpointKind, Then, must};
 use super::segment::{Segment, file_name, name};
@@ -193,7 +193,7 @@ impl LogStore {
             self.opened_one();
         }
         self.forget_unsynced(id);
-        self.fail_reads(id, "the log was deleted");
+        self.fail_reads(id, &ReadError::Offline("the log was deleted".to_owned()));
         if self.dirs[dir].failed.is_some() {
             self.forget_log(id);
             self.notices.push_back(Notice::Deleted(id));

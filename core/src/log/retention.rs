@@ -67,7 +67,8 @@ impl LogStore {
     ///
     /// One segment at a time, its removal durable before the next: or a power cut could bring back an older one alone.
     pub(super) fn apply_retention(&mut self, cx: &mut Cx<'_>, id: LogId) -> bool {
-        let Some(log) = self.log(id).filter(|log| log.is_online()) else {
+        let stopping = self.shutdown.is_some();
+        let Some(log) = self.log(id).filter(|log| log.is_online() && !stopping) else {
             return true;
         };
         match judge(log, cx.now.wall.0) {

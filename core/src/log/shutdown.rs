@@ -13,7 +13,7 @@ use crate::io::{Cx, DiskOp};
 
 use super::checkpoint;
 use super::frontier;
-use super::notice::Notice;
+use super::notice::{Notice, ReadError};
 use super::partition_log::{Log, State};
 use super::plan::{CheckpointKind, Then, may, must};
 use super::segment::{file_name, name};
@@ -56,6 +56,10 @@ impl LogStore {
             .filter(|log| log.is_online())
             .map(|log| log.id)
             .collect();
+        // The directories of the logs are closed one after the other: what is read from disk ends now, and no such read begins.
+        for &id in &to_close {
+            self.fail_reads(id, &ReadError::Stopping);
+        }
         self.shutdown = Some(Shutdown {
             broker_epoch,
             phase: Phase::Logs,
@@ -98,7 +102,6 @@ impl LogStore {
                 Some(log) if log.is_online() && !is_quiet(log) => {
                     let dir = log.dir;
                     let wanted = log.ready() > log.synced;
-                    self.fail_reads(id, "the node is stopping");
                     if wanted {
                         self.dirs[dir].touched.insert(id);
                         self.begin_round(cx, dir);
@@ -116,7 +119,6 @@ impl LogStore {
     }
 
     fn close_log(&mut self, cx: &mut Cx<'_>, id: LogId) {
-        self.fail_reads(id, "the node is stopping");
         let Some(log) = self.log_mut(id) else { return };
         log.state = State::Closed;
         let (dir, handle, end) = (log.dir, log.handle, log.end);

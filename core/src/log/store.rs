@@ -21,7 +21,7 @@ use super::blocks::Cold;
 use super::config::{LogConfig, StoreConfig};
 use super::directory::Directory;
 use super::files::{FileRead, FileThen};
-use super::notice::{LogView, Notice, ReadId};
+use super::notice::{LogView, Notice, ReadError, ReadId};
 use super::partition_log::{Log, State};
 use super::plan::{Plan, Step, Then};
 use super::read::ColdStep;
@@ -461,6 +461,13 @@ impl LogStore {
         vec![super::plan::must(DiskOp::SyncDir { dir })]
     }
 
+    /// The step that makes the content and the length of one file of log directory `dir` durable.
+    pub(super) fn sync_file(&self, dir: usize, file: FileId) -> Step {
+        let root = self.dirs[dir].root;
+        let files = vec![file];
+        super::plan::must(DiskOp::Sync { root, files })
+    }
+
     /// Starts a plan; empty stages are passed over.
     pub(super) fn begin_plan(
         &mut self,
@@ -616,7 +623,7 @@ impl LogStore {
         let is_metadata = log.topic == METADATA_TOPIC;
         log.state = State::Offline(message.clone());
         self.forget_unsynced(id);
-        self.fail_reads(id, &message);
+        self.fail_reads(id, &ReadError::Offline(message.clone()));
         cx.out.event(Event::PartitionOffline {
             log: name,
             message: message.clone(),

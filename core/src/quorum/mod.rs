@@ -516,6 +516,10 @@ impl Quorum {
         piece: Result<Records, ReadError>,
     ) {
         self.phase = Phase::Loading(None);
+        // A stop in the middle of the start: there is nothing left to load for.
+        if piece == Err(ReadError::Stopping) {
+            return;
+        }
         let batches = piece
             .map_err(|error| format!("the metadata log cannot be read: {error:?}"))
             .and_then(|records| {

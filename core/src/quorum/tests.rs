@@ -359,6 +359,21 @@ impl World {
 
     /// Starts and lets everything that waits complete, up to where `quorum-state` is written.
     fn start_up_to_election(&mut self) {
+        self.start_up_to_first_read();
+        loop {
+            if let Some((id, read)) = self.store.reads.pop() {
+                let piece = self.store.piece(read);
+                assert!(self.notice(Notice::ReadDone(id, Ok(piece))));
+            } else if self.quorum.next_wakeup().is_some() {
+                self.with(|quorum, cx, store| quorum.on_wakeup(cx, store));
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// Starts and lets everything that waits complete, up to where the log is read.
+    fn start_up_to_first_read(&mut self) {
         self.with(|quorum, cx, store| quorum.start(cx, store, LOG_ID));
         loop {
             if let Some((id, name)) = self.store.asked.pop() {
@@ -372,9 +387,6 @@ impl World {
                     id,
                     &Ok(content)
                 )));
-            } else if let Some((id, read)) = self.store.reads.pop() {
-                let piece = self.store.piece(read);
-                assert!(self.notice(Notice::ReadDone(id, Ok(piece))));
             } else if self.quorum.next_wakeup().is_some() {
                 self.with(|quorum, cx, store| quorum.on_wakeup(cx, store));
             } else {
@@ -516,6 +528,19 @@ fn a_crash_before_the_epoch_is_durable_leaves_nothing_of_it() {
     world.restart(0);
     world.start();
     assert_eq!(world.state().epoch, LeaderEpoch(1));
+}
+
+#[test]
+fn a_stop_while_the_log_is_read_is_no_failure() {
+    let mut world = World::new(&[1]);
+    world.start();
+    world.append();
+    world.restart(2);
+    world.start_up_to_first_read();
+    let (id, _) = world.store.reads.pop().expect("the log is read");
+    assert!(world.notice(Notice::ReadDone(id, Err(ReadError::Stopping))));
+    assert_eq!(world.told, []);
+    assert_eq!(world.quorum.next_wakeup(), None);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The store on a disk that may do whatever the boundary's contract allows.
 
 mod disk;
+mod recovery;
 mod world;
 
 use proptest::prelude::*;
@@ -8,9 +9,7 @@ use proptest::prelude::*;
 use self::world::{World, batch};
 use crate::ids::Offset;
 use crate::io::Name;
-use crate::log::{
-    LogConfig, LogStore, LookupOutcome, Notice, ReadError, StoreConfig, TimestampQuery,
-};
+use crate::log::{LogConfig, LogStore, Notice, ReadError, StoreConfig};
 use crate::mark::Mark;
 use crate::mutant::{Mutant, Mutants};
 use crate::work::TimestampTarget;
@@ -400,29 +399,7 @@ fn lookups_by_timestamp_find_the_first_record() {
             world.start();
         }
         let id = world.find("t");
-        let mut ask = |target| {
-            let query = TimestampQuery {
-                target,
-                below: Offset(100),
-            };
-            let asked = world.call(|store, cx| store.lookup_timestamp(cx, id, query));
-            let found = match asked.expect("online") {
-                LookupOutcome::Ready(found) => found,
-                LookupOutcome::Later(wanted) => {
-                    world.settle();
-                    world
-                        .told
-                        .iter()
-                        .find_map(|notice| match notice {
-                            Notice::LookupDone(id, result) if *id == wanted => Some(result.clone()),
-                            _ => None,
-                        })
-                        .expect("answered")
-                        .expect("readable")
-                }
-            };
-            found.map(|found| (found.timestamp, found.offset.0))
-        };
+        let mut ask = |target| world.look_up(id, target);
         for n in 0..50 {
             let first = (1000 + 2 * n, 2 * n);
             assert_eq!(ask(TimestampTarget::AtLeast(1000 + 2 * n)), Some(first));

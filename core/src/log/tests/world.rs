@@ -9,15 +9,15 @@ use crate::event::Event;
 use crate::ids::{DirId, LeaderEpoch, LogId, Offset, PartitionIndex, ProducerId, Uuid};
 use crate::io::{Boot, Cx, Effect, Effects, LogDirBoot, Token};
 use crate::log::{
-    Append, AppendError, Appended, LogConfig, LogStore, NewLog, Notice, Origin, Read, ReadError,
-    ReadOutcome, Records, StoreConfig,
+    Append, AppendError, Appended, LogConfig, LogStore, LookupOutcome, NewLog, Notice, Origin,
+    Read, ReadError, ReadOutcome, Records, StoreConfig, TimestampQuery,
 };
 use crate::mark::Mark;
 use crate::mutant::Mutants;
 use crate::rng::Rng;
 use crate::time::{Instant, Now, WallMs};
 use crate::wire::batch::{BatchOptions, RecordToWrite, encode_batch};
-use crate::work::{self, Facts, Job, ValidBatch};
+use crate::work::{self, Facts, Job, TimestampTarget, ValidBatch};
 
 pub(super) const ROOT: DirId = DirId(7);
 pub(super) const META: &[u8] =
@@ -230,6 +230,25 @@ impl World {
                 done.expect("the read is answered")
             }
         }
+    }
+
+    /// Timestamp and offset of the record that a lookup finds.
+    pub(super) fn look_up(&mut self, id: LogId, target: TimestampTarget) -> Option<(i64, i64)> {
+        let below = self.store.view(id).expect("there").end;
+        let query = TimestampQuery { target, below };
+        let asked = self.call(|store, cx| store.lookup_timestamp(cx, id, query));
+        let found = match asked.expect("online") {
+            LookupOutcome::Ready(found) => found,
+            LookupOutcome::Later(wanted) => {
+                self.settle();
+                let done = self.told.iter().find_map(|notice| match notice {
+                    Notice::LookupDone(id, result) if *id == wanted => Some(result.clone()),
+                    _ => None,
+                });
+                done.expect("answered").expect("readable")
+            }
+        };
+        found.map(|found| (found.timestamp, found.offset.0))
     }
 
     /// The values of all records from the start on, in order of offset; offsets must be dense.

@@ -1,0 +1,123 @@
+//! Two crashes in a row: what a killed process left unsynced is not trusted, or is made durable, before a power cut takes it.
+
+use super::world::{World, batch};
+use super::{long_values, small, small_log, values};
+use crate::event::Event;
+use crate::ids::Offset;
+use crate::log::{Read, ReadError, TimestampQuery};
+use crate::mark::Mark;
+use crate::work::TimestampTarget;
+
+fn untrue_indexes(world: &World) -> Option<&Event> {
+    world
+        .events
+        .iter()
+        .find(|event| matches!(event, Event::Note { message, .. } if message.contains("indexes")))
+}
+
+/// The recovery point is the end of the active segment, which is rolled then: its indexes are not durable yet.
+#[test]
+fn indexes_of_the_segment_below_the_recovery_point_are_not_trusted() {
+    for steps in 0..60 {
+        let mut world = World::new(steps, small());
+        world.start();
+        let id = world.create("t", small_log());
+        let append = |world: &mut World, n: usize| {
+            let id = world.find("t");
+            let sent = batch(&long_values(11 * n + 10, 3), 1_000_000 + n as i64, None);
+            world.append(id, &sent).expect("appended");
+        };
+        append(&mut world, 0);
+        append(&mut world, 1);
+        world.settle();
+        world.sleep(world.config.checkpoint_interval_ms + 1);
+        let rolls = batch(&["x".repeat(1900)], 1_000_002, None);
+        world.append(id, &rolls).expect("appended");
+        assert_eq!(world.store.view(id).expect("there").segments, 2);
+        for _ in 0..steps {
+            world.step();
+        }
+        world.crash(false);
+        world.start();
+        for n in 3..9 {
+            append(&mut world, n);
+        }
+        world.settle();
+        world.sleep(world.config.checkpoint_interval_ms + 1);
+        world.crash(true);
+        world.events.clear();
+        world.start();
+        let id = world.find("t");
+        assert_eq!(
+            world.look_up(id, TimestampTarget::AtLeast(1_000_000)),
+            Some((1_000_000, 0)),
+            "{steps} steps after the roll"
+        );
+        assert_eq!(untrue_indexes(&world), None, "{steps} steps after the roll");
+    }
+}
+
+/// A tail that recovery cut must not come back below records that were promised since.
+#[test]
+fn a_cut_tail_stays_cut() {
+    for seed in 0..100 {
+        let mut world = World::new(seed, small());
+        world.start();
+        let id = world.create("t", small_log());
+        world.create("u", small_log());
+        let first = batch(&values(0, 2), 1000, None);
+        world.append(id, &first).expect("appended");
+        world.settle();
+        world.sleep(world.config.checkpoint_interval_ms + 1);
+        world.crash(true);
+        let file = "t-0/00000000000000000000.log";
+        world.disk.rot(file, |bytes| bytes.extend([7; 411]));
+        world.start();
+        assert!(world.marked(Mark::TornTailCut));
+        // A segment begins while a round is under way: the one that was cut is sealed and closed before the next round.
+        let (id, other) = (world.find("t"), world.find("u"));
+        world.store.configure(id, small_log());
+        world.append(other, &first).expect("appended");
+        for _ in 0..seed % 6 {
+            world.step();
+        }
+        let large = "x".repeat(1900);
+        world
+            .append(id, &batch(&[large.clone()], 1002, None))
+            .expect("appended");
+        world.settle();
+        assert_eq!(world.store.view(id).expect("there").segments, 2);
+        assert_eq!(world.durable(id), 3);
+        world.crash(true);
+        world.start();
+        let id = world.find("t");
+        let mut all = values(0, 2);
+        all.push(large);
+        assert_eq!(world.values(id), all, "seed {seed}");
+    }
+}
+
+/// The directory of a log is closed early in a stop, long before the last answer: nothing is read in it any more.
+#[test]
+fn nothing_is_read_from_disk_once_a_stop_has_begun() {
+    let mut world = super::world_with(4, 100);
+    let id = world.find("t");
+    let read = Read {
+        from: Offset(0),
+        max_bytes: 1 << 20,
+        below: Offset(100),
+        at_least_one: true,
+    };
+    let query = TimestampQuery {
+        target: TimestampTarget::AtLeast(0),
+        below: Offset(100),
+    };
+    world.call(|store, cx| store.shutdown(cx, 5));
+    for _ in 0..3 {
+        let refused = world.call(|store, cx| store.read(cx, id, read));
+        assert_eq!(refused, Err(ReadError::Stopping));
+        let refused = world.call(|store, cx| store.lookup_timestamp(cx, id, query));
+        assert_eq!(refused, Err(ReadError::Stopping));
+        world.settle();
+    }
+}
