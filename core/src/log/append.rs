@@ -428,8 +428,8 @@ impl LogStore {
             log.snapshots.insert(end);
             files.push((file_name(end, ".snapshot"), snapshot));
         }
-        let mut stages = self.new_files(dir, handle, files);
-        stages.push(self.sync_dir(cx, handle));
+        // A rebuilt segment may be below the recovery point, where a torn index would be believed: aside, always.
+        let stages = self.replacements(cx, dir, handle, files);
         self.begin_plan(cx, dir, stages, Then::Sealed(id, base));
     }
 

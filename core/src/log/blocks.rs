@@ -10,11 +10,14 @@ use crate::wire::Parts;
 use super::index::SegmentIndex;
 use super::notice::{Read, ReadId, Records};
 use super::read::ColdRead;
+use super::rebuild::Rebuild;
 
 /// Cold reads under way, and what they left in memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Cold {
     pub(super) reads: BTreeMap<ReadId, ColdRead>,
+    /// Indexes of rolled segments that are being made anew.
+    pub(super) rebuilds: BTreeMap<(LogId, Offset), Rebuild>,
     /// Oldest first.
     pub(super) blocks: VecDeque<Block>,
     pub(super) indexes: VecDeque<CachedIndex>,

@@ -169,13 +169,35 @@ impl LogStore {
         file_name: &Name,
         content: Bytes,
     ) -> Vec<Vec<Step>> {
-        let aside = name(format!("{file_name}.tmp"));
-        let mut stages = self.new_file(dir, handle, &aside, content);
-        stages.push(vec![must(DiskOp::Rename {
-            dir: handle,
-            from: aside,
-            to: file_name.clone(),
-        })]);
+        self.replacements(cx, dir, handle, vec![(file_name.clone(), content)])
+    }
+
+    /// As [`replacement`](LogStore::replacement), for several files of one directory side by side: each is old or new.
+    pub(super) fn replacements(
+        &mut self,
+        cx: &Cx<'_>,
+        dir: usize,
+        handle: DirId,
+        files: Vec<(Name, Bytes)>,
+    ) -> Vec<Vec<Step>> {
+        let aside = |file_name: &Name| name(format!("{file_name}.tmp"));
+        let rename = files
+            .iter()
+            .map(|(to, _)| {
+                let (from, to) = (aside(to), to.clone());
+                must(DiskOp::Rename {
+                    dir: handle,
+                    from,
+                    to,
+                })
+            })
+            .collect();
+        let files = files
+            .into_iter()
+            .map(|(file_name, content)| (aside(&file_name), content))
+            .collect();
+        let mut stages = self.new_files(dir, handle, files);
+        stages.push(rename);
         stages.push(self.sync_dir(cx, handle));
         stages
     }

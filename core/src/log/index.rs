@@ -148,11 +148,17 @@ impl SegmentIndex {
         out
     }
 
-    /// From both files; `None` if they cannot belong to a segment of `size` bytes and must be rebuilt.
-    pub(super) fn decode(mut offsets: Bytes, mut times: Bytes, size: u32) -> Option<SegmentIndex> {
+    /// From both files; `None` if they cannot belong to a segment of `size` bytes and `extent` offsets and must be rebuilt.
+    pub(super) fn decode(
+        mut offsets: Bytes,
+        mut times: Bytes,
+        size: u32,
+        extent: i64,
+    ) -> Option<SegmentIndex> {
         if !offsets.len().is_multiple_of(OFFSET_ENTRY) || !times.len().is_multiple_of(TIME_ENTRY) {
             return None;
         }
+        let fits = |offset: u32| i64::from(offset) < extent && offset <= i32::MAX as u32;
         let mut index = SegmentIndex::default();
         while offsets.has_remaining() {
             let entry = (offsets.get_u32(), offsets.get_u32());
@@ -160,7 +166,7 @@ impl SegmentIndex {
                 .offsets
                 .last()
                 .is_none_or(|last| last.0 < entry.0 && last.1 < entry.1);
-            if !grows || entry.1 >= size || entry.0 > i32::MAX as u32 {
+            if !grows || entry.1 >= size || !fits(entry.0) {
                 return None;
             }
             index.offsets.push(entry);
@@ -171,7 +177,7 @@ impl SegmentIndex {
                 .times
                 .last()
                 .is_none_or(|last| last.0 < entry.0 && last.1 <= entry.1);
-            if !grows || entry.0 < 0 || entry.1 > i32::MAX as u32 {
+            if !grows || entry.0 < 0 || !fits(entry.1) {
                 return None;
             }
             index.times.push(entry);
@@ -236,20 +242,19 @@ mod tests {
         let index = built();
         let size = 100 * header(0, 1).size() as u32;
         let (offsets, times) = (index.encode_offsets(), index.encode_times());
-        let back = SegmentIndex::decode(offsets.clone().into(), times.clone().into(), size);
+        let decode = |offsets: &[u8], times: &[u8], size, extent| {
+            let (offsets, times) = (offsets.to_vec().into(), times.to_vec().into());
+            SegmentIndex::decode(offsets, times, size, extent)
+        };
+        let back = decode(&offsets, &times, size, 100);
         let mut expected = index.clone();
         expected.bytes_since_entry = 0;
         assert_eq!(back, Some(expected));
         let mut zeros = offsets.clone();
         zeros.extend([0; 16]);
-        assert_eq!(
-            SegmentIndex::decode(zeros.into(), times.clone().into(), size),
-            None
-        );
-        assert_eq!(
-            SegmentIndex::decode(offsets[..7].to_vec().into(), times.clone().into(), size),
-            None
-        );
-        assert_eq!(SegmentIndex::decode(offsets.into(), times.into(), 10), None);
+        assert_eq!(decode(&zeros, &times, size, 100), None);
+        assert_eq!(decode(&offsets[..7], &times, size, 100), None);
+        assert_eq!(decode(&offsets, &times, 10, 100), None);
+        assert_eq!(decode(&offsets, &times, size, 99), None);
     }
 }

@@ -86,7 +86,7 @@ impl LogStore {
             return self.load_index(cx, id);
         };
         if !self.seek_hot(cx, id, from) {
-            self.read_at(cx, id, segment, position);
+            self.read_led(cx, id, segment, position, from);
         }
     }
 

@@ -48,6 +48,7 @@ mod partition_log;
 mod plan;
 mod producers;
 mod read;
+mod rebuild;
 mod recovery;
 mod removal;
 mod retention;

@@ -287,7 +287,8 @@ impl LogStore {
                     let index = files.get(file_name(offset, ".index").as_str());
                     let times = files.get(file_name(offset, ".timeindex").as_str());
                     let whole = index.is_some_and(|len| len % OFFSET_ENTRY as u64 == 0)
-                        && times.is_some_and(|len| len % TIME_ENTRY as u64 == 0);
+                        // A rolled segment has its greatest timestamp there.
+                        && times.is_some_and(|t| t % TIME_ENTRY as u64 == 0 && (*t > 0 || *len == 0));
                     log.segments.push(Segment {
                         size: u32::try_from(*len).unwrap_or(u32::MAX),
                         file: None,
@@ -573,6 +574,7 @@ impl LogStore {
         for segment in &mut log.segments {
             let rebuilt = opening.rebuilt.contains(&segment.base);
             segment.sealed = !rebuilt && last != Some(segment.base);
+            segment.verified = rebuilt;
             segment.settled = segment.max.unwrap_or_default();
         }
         let recovered = !opening.clean;

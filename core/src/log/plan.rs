@@ -65,6 +65,8 @@ pub(super) enum Then {
     EntriesSynced(LogId, Offset),
     /// A rolled segment's indexes and snapshot are durable.
     Sealed(LogId, Offset),
+    /// The rebuilt indexes of a rolled segment are durable.
+    IndexRebuilt(LogId, Offset),
     /// The leader epochs are durable, up to this many changes.
     EpochsSynced(LogId, u64),
     /// The files of a log are tidied at its opening.
@@ -93,6 +95,7 @@ impl Then {
             | Then::SegmentCreated(log, _)
             | Then::EntriesSynced(log, _)
             | Then::Sealed(log, _)
+            | Then::IndexRebuilt(log, _)
             | Then::EpochsSynced(log, _)
             | Then::Tidied(log)
             | Then::SegmentRemoved(log)

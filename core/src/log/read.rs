@@ -5,21 +5,20 @@
 
 use bytes::Bytes;
 
-use crate::event::Level;
 use crate::ids::{FileId, LeaderEpoch, LogId, Offset};
 use crate::io::{Cx, DiskDone, DiskError, DiskOp};
 use crate::work::{Facts, Job, ScanRest, Scanned, TimestampTarget};
 
 use super::blocks::{Block, BlockBatch, Picker};
 use super::files::{FileResult, FileThen};
-use super::index::{MaxTimestamp, SegmentIndex};
+use super::index::SegmentIndex;
 use super::lookup::wants;
 use super::notice::{
     FoundTimestamp, Notice, Read, ReadError, ReadId, ReadOutcome, Records, TimestampQuery,
 };
 use super::partition_log::{Log, State};
 use super::segment::file_name;
-use super::store::{LogStore, Wait};
+use super::store::{Continue, LogStore, Wait};
 
 /// Least and most bytes of a block.
 const BLOCK_MIN: u64 = 256 * 1024;
@@ -43,6 +42,8 @@ pub(super) struct ColdRead {
     /// The segment and position to read next.
     pub(super) segment: Offset,
     pub(super) position: u64,
+    /// Bytes that were asked for there.
+    pub(super) asked: u64,
     /// Index files of `segment` that are on their way, and what came.
     pub(super) index_files: usize,
     pub(super) index: [Option<Bytes>; 2],
@@ -51,6 +52,8 @@ pub(super) struct ColdRead {
     pub(super) epoch: LeaderEpoch,
     /// The last offset of that batch.
     pub(super) tried: Option<Offset>,
+    /// The offset that an index led to `position` for: the batch there must not begin above it.
+    pub(super) led_by: Option<Offset>,
 }
 
 impl ColdRead {
@@ -82,6 +85,8 @@ pub(super) enum Want {
     },
     /// Only the greatest timestamp of the segment, for retention.
     Index,
+    /// Every batch of the segment, to make its indexes anew.
+    Rebuild,
 }
 
 impl LogStore {
@@ -156,11 +161,13 @@ impl LogStore {
                 want,
                 segment,
                 position: 0,
+                asked: 0,
                 index_files: 0,
                 index: [None, None],
                 block: Bytes::new(),
                 epoch: LeaderEpoch::NONE,
                 tried: None,
+                led_by: None,
             },
         );
         if let Some(log) = self.log_mut(id) {
@@ -170,12 +177,13 @@ impl LogStore {
             Want::Records(_) => self.seek_records(cx, read),
             Want::Time { .. } => self.seek_time(cx, read),
             Want::Index => self.load_index(cx, read),
+            Want::Rebuild => self.read_at(cx, read, segment, 0),
         }
         read
     }
 
     /// Finds the position where reading begins.
-    fn seek_records(&mut self, cx: &mut Cx<'_>, id: ReadId) {
+    pub(super) fn seek_records(&mut self, cx: &mut Cx<'_>, id: ReadId) {
         let Some(read) = self.cold.reads.get(&id) else {
             return;
         };
@@ -190,7 +198,7 @@ impl LogStore {
             })
         });
         match position {
-            Some(position) => self.read_at(cx, id, segment, position),
+            Some(position) => self.read_led(cx, id, segment, position, wanted.from),
             None => self.load_index(cx, id),
         }
     }
@@ -242,50 +250,47 @@ impl LogStore {
         if read.index_files > 0 {
             return;
         }
-        let (log_id, segment, want) = (read.log, read.segment, read.want);
+        let (log_id, segment) = (read.log, read.segment);
         let [offsets, times] = std::mem::take(&mut read.index);
         let Some(log) = self.log_mut(log_id) else {
             return self.fail_read(id, ReadError::Offline("the log was deleted".to_owned()));
         };
-        let name = log.name();
-        let Some(found) = log.segment_mut(segment) else {
+        let end = log.segment_at(segment).map(|at| log.segment_end(at));
+        let Some((found, end)) = log.segment_mut(segment).zip(end) else {
             return self.gone(id);
         };
-        let size = found.size;
+        let (size, extent) = (found.size, end.0 - segment.0);
+        // A rolled segment has its greatest timestamp there, unless its records have none.
+        let sound =
+            |index: &SegmentIndex| size == 0 || found.verified || index.last_time().is_some();
         let decoded = offsets
             .zip(times)
-            .and_then(|(offsets, times)| SegmentIndex::decode(offsets, times, size));
-        let sound = decoded.is_some();
-        let index = decoded.unwrap_or_default();
-        if found.max.is_none() {
-            // Without an index nothing is known: such a segment is looked through, and kept.
-            let unknown = MaxTimestamp {
-                timestamp: i64::MAX,
-                offset: 0,
-            };
-            found.max = Some(if sound {
-                index.last_time().unwrap_or_default()
-            } else {
-                unknown
-            });
-        }
+            .and_then(|(offsets, times)| SegmentIndex::decode(offsets, times, size, extent))
+            .filter(sound);
+        let Some(index) = decoded else {
+            return self.rebuild_index(cx, id);
+        };
+        found
+            .max
+            .get_or_insert_with(|| index.last_time().unwrap_or_default());
         let budget = self.config.cold_bytes;
         self.cold.keep_index(log_id, segment, index, budget);
-        if !sound {
-            let message = format!(
-                "the indexes of {name} at {segment} are missing or damaged: the segment is read from its beginning"
-            );
-            self.note(cx, Level::Warn, message);
+        self.go_on_with_index(cx, id);
+    }
+
+    /// Reads a block at a position that an index gave for `offset`.
+    pub(super) fn read_led(
+        &mut self,
+        cx: &mut Cx<'_>,
+        id: ReadId,
+        segment: Offset,
+        position: u64,
+        offset: Offset,
+    ) {
+        if let Some(read) = self.cold.reads.get_mut(&id).filter(|_| position > 0) {
+            read.led_by = Some(offset);
         }
-        match want {
-            Want::Records(_) => self.seek_records(cx, id),
-            Want::Time { .. } => self.seek_time(cx, id),
-            Want::Index => {
-                self.end_read(cx, id);
-                self.apply_retention(cx, log_id);
-                self.continue_retention(cx);
-            }
-        }
+        self.read_at(cx, id, segment, position);
     }
 
     /// Reads a block of `segment` at `position`.
@@ -309,7 +314,7 @@ impl LogStore {
         let log_id = read.log;
         let wanted = match read.want {
             Want::Records(read) => u64::from(read.max_bytes),
-            Want::Time { .. } | Want::Index => 0,
+            Want::Time { .. } | Want::Index | Want::Rebuild => 0,
         };
         let new_file = self.fresh_file();
         let Some(log) = self.log_mut(log_id) else {
@@ -326,6 +331,9 @@ impl LogStore {
         match found.file.filter(|_| found.creating.is_none()) {
             Some(file) => {
                 let len = left.min(wanted.clamp(BLOCK_MIN, BLOCK_MAX).max(need));
+                if let Some(read) = self.cold.reads.get_mut(&id) {
+                    read.asked = len;
+                }
                 let op = DiskOp::Read {
                     file,
                     at: position,
@@ -382,8 +390,8 @@ impl LogStore {
                     Job::Scan { block },
                 );
             }
-            (_, Ok(_)) => self.damaged_read(cx, id, "it could not be read"),
-            (_, Err(error)) => self.damaged_read(cx, id, &error.to_string()),
+            (_, Ok(_)) => self.failed_read(cx, id, DiskError::Failed),
+            (_, Err(error)) => self.failed_read(cx, id, error),
         }
     }
 
@@ -417,7 +425,8 @@ impl LogStore {
                     self.found(cx, id, None);
                 }
             }
-            Facts::Found(Err(fault)) => self.damaged_read(cx, id, &fault.message),
+            // Its checksum holds: so it came, and no other copy is better.
+            Facts::Found(Err(fault)) => self.fail_read(id, ReadError::Damaged(fault.message)),
             Facts::Validated(_) => {}
         }
     }
@@ -428,7 +437,7 @@ impl LogStore {
         };
         let data = std::mem::take(&mut read.block);
         let (log_id, segment, position, want) = (read.log, read.segment, read.position, read.want);
-        let bad = scanned.batches.iter().find(|batch| !batch.crc_holds);
+        let bad = scanned.batches.iter().any(|batch| !batch.crc_holds);
         let good = || scanned.batches.iter().filter(|batch| batch.crc_holds);
         let batches: Vec<BlockBatch> = good()
             .map(|batch| BlockBatch {
@@ -442,6 +451,18 @@ impl LogStore {
             .last()
             .map_or(0, |b| u64::from(b.at) + u64::from(b.len));
         let next_position = position + consumed;
+        let cut_off = (data.len() as u64) < read.asked;
+        let led_by = read.led_by.take_if(|_| !batches.is_empty());
+        if let (Some(offset), Some(first)) = (led_by, batches.first())
+            && first.base > offset
+        {
+            return self.damaged_read(cx, id, position, "it is not where its index says");
+        }
+        if want == Want::Rebuild
+            && let Err((at, what)) = self.note_rebuilt(cx, (log_id, segment), position, &scanned)
+        {
+            return self.damaged_read(cx, id, at, what);
+        }
         let start = self.log(log_id).map_or(Offset(0), |log| log.start);
         let reads = &self.cold.reads;
         let start = reads.get(&id).map_or(start, |read| read.starts_at(start));
@@ -472,13 +493,13 @@ impl LogStore {
                 }
                 false
             }
-            Want::Index => false,
+            Want::Index | Want::Rebuild => false,
         };
         let last = batches.last().map(|batch| batch.last);
-        if let Some(first) = batches.first() {
+        if let Some(first) = batches.first().filter(|_| want != Want::Rebuild) {
             let from = match want {
                 Want::Records(wanted) => wanted.from.min(first.base),
-                Want::Time { .. } | Want::Index => first.base,
+                Want::Time { .. } | Want::Index | Want::Rebuild => first.base,
             };
             let block = Block {
                 log: log_id,
@@ -502,27 +523,25 @@ impl LogStore {
         {
             return;
         }
+        let damaged = |store: &mut LogStore, cx: &mut Cx<'_>, what| {
+            store.damaged_read(cx, id, next_position, what);
+        };
         match scanned.rest {
-            _ if bad.is_some() => self.damaged_read(cx, id, "a checksum does not hold"),
-            ScanRest::Damage { .. } => {
-                self.damaged_read(cx, id, "there is no batch where one must be")
-            }
+            _ if bad => damaged(self, cx, "a checksum does not hold"),
+            ScanRest::Damage { .. } => damaged(self, cx, "there is no batch where one must be"),
             ScanRest::Short { need, .. } if need > BATCH_MAX => {
-                self.damaged_read(cx, id, "a batch has an impossible length");
+                damaged(self, cx, "a batch has an impossible length");
             }
-            ScanRest::Short { need, .. } if consumed == 0 && need <= data.len() as u64 => {
-                self.damaged_read(cx, id, "a batch is cut off");
+            ScanRest::Short { .. } | ScanRest::Nothing if cut_off => {
+                damaged(self, cx, "the file is shorter than it was");
             }
             ScanRest::Short { need, .. } => {
                 let size = self.segment_size(log_id, segment);
                 if next_position + need > size {
-                    self.damaged_read(cx, id, "the file ends in the middle of a batch");
+                    damaged(self, cx, "the file ends in the middle of a batch");
                 } else {
                     self.read_block_at(cx, id, segment, next_position, need);
                 }
-            }
-            ScanRest::Nothing if data.is_empty() => {
-                self.damaged_read(cx, id, "the file is shorter than it was");
             }
             ScanRest::Nothing => self.read_at(cx, id, segment, next_position),
         }
@@ -545,6 +564,7 @@ impl LogStore {
             .and_then(|log| log.segments.iter().find(|s| s.base > segment))
             .map(|segment| segment.base);
         match (next, want) {
+            (_, Want::Rebuild) => self.index_rebuilt(cx, id),
             (Some(next), Want::Time { .. }) if self.seek_hot(cx, id, next) => {}
             (Some(next), Want::Records(_)) if self.retry_hot(cx, id) => {
                 let _ = next;
@@ -589,26 +609,6 @@ impl LogStore {
         self.fail_read(id, error);
     }
 
-    fn damaged_read(&mut self, cx: &mut Cx<'_>, id: ReadId, what: &str) {
-        let Some(read) = self.cold.reads.get(&id) else {
-            return;
-        };
-        let (segment, position) = (read.segment, read.position);
-        let Some(log) = self.log(read.log) else {
-            return;
-        };
-        let message = format!(
-            "{}/{}/{}: {what} at or after byte {position}. The records there cannot be served: restore the directory from a copy",
-            self.dirs[log.dir].path,
-            log.name(),
-            file_name(segment, ".log"),
-        );
-        self.note(cx, Level::Error, message.clone());
-        cx.out.mark(crate::mark::Mark::RotDetected);
-        self.fail_read(id, ReadError::Damaged(message));
-        self.go_on_shutdown(cx);
-    }
-
     pub(super) fn fail_read(&mut self, id: ReadId, error: ReadError) {
         let Some(read) = self.cold.reads.remove(&id) else {
             return;
@@ -619,7 +619,11 @@ impl LogStore {
         match read.want {
             Want::Records(_) => self.notices.push_back(Notice::ReadDone(id, Err(error))),
             Want::Time { .. } => self.notices.push_back(Notice::LookupDone(id, Err(error))),
-            Want::Index => {}
+            // Retention goes on with the next log.
+            Want::Index => {
+                self.continues.insert(Continue::Retention);
+            }
+            Want::Rebuild => self.rebuild_failed((read.log, read.segment), &error),
         }
     }
 

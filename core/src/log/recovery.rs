@@ -120,7 +120,12 @@ impl LogStore {
         let active = log.active();
         let decoded = offsets
             .zip(times)
-            .and_then(|(offsets, times)| SegmentIndex::decode(offsets, times, active.size));
+            .and_then(|(offsets, times)| {
+                SegmentIndex::decode(offsets, times, active.size, i64::MAX)
+            })
+            .filter(|index| {
+                index.last_time().is_some() || index.last_position(active.base).is_none()
+            });
         let Some(task) = opening.tasks.back_mut() else {
             return;
         };

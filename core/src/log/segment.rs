@@ -35,6 +35,8 @@ pub(super) struct Segment {
     pub(super) sealed: bool,
     /// In memory while it grows; `None`: in its files.
     pub(super) index: Option<SegmentIndex>,
+    /// Its batches were read one by one in this life of the node, and its index made from them.
+    pub(super) verified: bool,
     /// `None`: not read from disk yet.
     pub(super) max: Option<MaxTimestamp>,
     /// The same without the recent batches that are in memory.
@@ -60,6 +62,7 @@ impl Segment {
             entry_synced: false,
             sealed: false,
             index: Some(SegmentIndex::default()),
+            verified: false,
             max: Some(MaxTimestamp::default()),
             settled: MaxTimestamp::default(),
             first_timestamp: None,

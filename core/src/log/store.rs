@@ -565,7 +565,7 @@ impl LogStore {
             Then::Closed(log) => self.on_closed(cx, log),
             Then::Renamed(log) => self.on_renamed(cx, log),
             Then::RolledBack(log) => self.on_rolled_back(cx, log),
-            Then::SegmentUnlinked(_) => {}
+            Then::SegmentUnlinked(_) | Then::IndexRebuilt(..) => {}
             Then::Replaced(read, _) => {
                 self.notices.push_back(Notice::FileReplaced(read, Ok(())));
             }
@@ -594,12 +594,12 @@ impl LogStore {
             }
             (Then::Checkpointed(kind), DiskError::Full) => self.on_not_checkpointed(cx, dir, kind),
             (Then::FrontierReady, DiskError::Full) => self.on_no_frontier(cx, dir),
-            (Then::Sealed(log, base), DiskError::Full) => {
-                self.note(
-                    cx,
-                    Level::Warn,
-                    format!("{path} is full: the index files of segment {base} of log {log} could not be written; they are rebuilt at the next start"),
+            (Then::Sealed(log, base) | Then::IndexRebuilt(log, base), DiskError::Full) => {
+                let log = self.log_path(log);
+                let message = format!(
+                    "{path} is full: the indexes of segment {base} of {log} could not be written; they are rebuilt when they are needed"
                 );
+                self.note(cx, Level::Warn, message);
             }
             (Then::EpochsSynced(log, _), DiskError::Full) => {
                 if let Some(log) = self.log_mut(log) {

@@ -106,6 +106,8 @@ pub(super) struct Disk {
     next: u64,
     /// Bytes that may still be written; `None`: without limit.
     pub(super) room: Option<usize>,
+    /// The next read fails.
+    pub(super) fail_read: bool,
     /// The next sync fails.
     pub(super) fail_sync: bool,
     pub(super) syncs: usize,
@@ -388,6 +390,7 @@ impl Disk {
                 self.change(inode, Change::Write(*at as usize, data));
                 Ok(DiskDone::Written)
             }
+            DiskOp::Read { .. } if std::mem::take(&mut self.fail_read) => Err(DiskError::Failed),
             DiskOp::Read { file, at, len } => {
                 let bytes = &self.files[&self.open_files[file]].now;
                 let from = (*at as usize).min(bytes.len());

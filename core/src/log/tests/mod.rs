@@ -1,5 +1,6 @@
 //! The store on a disk that may do whatever the boundary's contract allows.
 
+mod damage;
 mod disk;
 mod recovery;
 mod world;
@@ -309,52 +310,6 @@ fn rot_below_the_frontier_takes_the_partition_offline_and_names_the_place() {
     world.start();
     let id = world.find("t");
     assert!(world.store.view(id).expect("there").offline.is_some());
-}
-
-#[test]
-fn rot_in_an_old_segment_is_seen_before_it_is_served() {
-    let mut world = world_with(3, 100);
-    world.stop();
-    world
-        .disk
-        .rot("t-0/00000000000000000000.log", |bytes| bytes[70] ^= 1);
-    world.start();
-    let id = world.find("t");
-    let error = world.read(id, 0).expect_err("damaged");
-    assert!(
-        matches!(&error, ReadError::Damaged(m) if m.contains("a checksum does not hold")),
-        "{error:?}"
-    );
-    assert!(world.read(id, 99).is_ok());
-}
-
-#[test]
-fn missing_and_wrong_indexes_are_rebuilt() {
-    let mut world = world_with(3, 100);
-    world.stop();
-    let indexes: Vec<String> = world
-        .disk
-        .tree()
-        .keys()
-        .filter(|name| name.starts_with("t-0/") && name.ends_with("index"))
-        .cloned()
-        .collect();
-    for (n, index) in indexes.iter().enumerate() {
-        match n % 3 {
-            0 => world.disk.remove("t-0", index.trim_start_matches("t-0/")),
-            1 => world.disk.rot(index, |bytes| bytes.push(7)),
-            _ => world
-                .disk
-                .rot(index, |bytes| bytes.iter_mut().for_each(|b| *b = 0xff)),
-        }
-    }
-    world.events.clear();
-    world.start();
-    assert!(world.marked(Mark::IndexRebuilt));
-    let id = world.find("t");
-    assert_eq!(world.values(id), values(0, 100));
-    world.stop();
-    assert!(world.disk.tree().contains_key(&indexes[0]));
 }
 
 #[test]
