@@ -26,7 +26,6 @@
 //!   delete_records(cx, LogId, Offset) -> Result<(), ReadError>   Notice::StartMoved
 //!   read_file(cx, LogId, Name) -> ReadId        Notice::FileRead      (quorum-state)
 //!   read_root_file(cx, usize, Name) -> ReadId   Notice::FileRead      of a log directory itself, by its place (bootstrap.checkpoint)
-//!   read_root_file(cx, usize, Name) -> ReadId   the same of a log directory itself   (bootstrap.checkpoint)
 //!   checkpoint_names(LogId) -> Vec<Name>         remove_file(cx, LogId, Name)      (metadata snapshots)
 //!   replace_file(cx, LogId, Name, Bytes) -> ReadId   Notice::FileReplaced: written aside, synced, renamed, directory synced
 //!   directory_id(usize) -> Option<Uuid>         of meta.properties    cluster_id() -> Option<&str>

@@ -149,10 +149,10 @@ impl Segment {
         let base = self.base;
         if let Some(index) = &mut self.index {
             index.truncate(base, end);
-            self.max = Some(index.last_time().unwrap_or_default());
         }
+        // The index has an entry now and then: what is below the recent batches is known without it.
+        let max = self.max.insert(self.settled);
         for &(timestamp, last) in left.iter().filter(|(_, last)| *last >= base) {
-            let max = self.max.get_or_insert_with(MaxTimestamp::default);
             if timestamp > max.timestamp {
                 *max = MaxTimestamp {
                     timestamp,

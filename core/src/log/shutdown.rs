@@ -40,7 +40,8 @@ enum Phase {
 }
 
 impl LogStore {
-    /// Stops: no append is taken from now on; [`Notice::Stopped`] tells the end. `broker_epoch` goes into the marker (KIP-966), -1
+    /// Stops: no append is taken from now on, nothing is read from disk, and what is asked of small files is neither done nor
+    /// answered; [`Notice::Stopped`] tells the end. `broker_epoch` goes into the marker (KIP-966), -1
     /// if the node never registered.
     pub fn shutdown(&mut self, cx: &mut Cx<'_>, broker_epoch: i64) {
         if self.shutdown.is_some() {

@@ -332,6 +332,7 @@ impl LogStore {
     pub fn read_file(&mut self, cx: &mut Cx<'_>, id: LogId, name: Name) -> ReadId {
         let read = ReadId(self.fresh_id());
         match self.log(id) {
+            _ if self.shutdown.is_some() => {}
             Some(log) if self.dirs[log.dir].failed.is_none() => {
                 let (dir, handle) = (log.dir, log.handle);
                 self.begin_file(cx, dir, handle, name, FileThen::Asked(read, Some(id)));
@@ -347,6 +348,7 @@ impl LogStore {
     pub fn read_root_file(&mut self, cx: &mut Cx<'_>, dir: usize, name: Name) -> ReadId {
         let read = ReadId(self.fresh_id());
         match self.dirs.get(dir).filter(|d| d.failed.is_none()) {
+            _ if self.shutdown.is_some() => {}
             Some(directory) => {
                 let root = directory.root;
                 self.begin_file(cx, dir, root, name, FileThen::Asked(read, None));
@@ -369,7 +371,8 @@ impl LogStore {
     /// Removes a small file of a log's directory: [`Notice::FileReplaced`], as if by nothing. A file that stays is found at the next start.
     pub fn remove_file(&mut self, cx: &mut Cx<'_>, id: LogId, name: Name) {
         let read = ReadId(self.fresh_id());
-        let Some(log) = self.log_mut(id) else {
+        let stopping = self.shutdown.is_some();
+        let Some(log) = self.log_mut(id).filter(|_| !stopping) else {
             return;
         };
         log.checkpoints.retain(|known| *known != name);
@@ -390,6 +393,7 @@ impl LogStore {
     ) -> ReadId {
         let read = ReadId(self.fresh_id());
         match self.log(id) {
+            _ if self.shutdown.is_some() => {}
             Some(log) if self.dirs[log.dir].failed.is_none() => {
                 let (dir, handle) = (log.dir, log.handle);
                 let stages = self.replacement(cx, dir, handle, &name, content);

@@ -275,12 +275,14 @@ impl Producer {
             .map(|(tp, _)| *tp)
             .collect();
         for tp in late {
-            self.give_up(cx, tp);
+            self.give_up(cx, tp, false);
         }
     }
 
     /// Nobody will know what became of what was tried in this partition: a new epoch begins for what was not.
-    fn give_up(&mut self, cx: &mut Cx<'_>, tp: Tp) {
+    ///
+    /// `refused`: a batch that is not in the queue any more has taken its sequences with it.
+    fn give_up(&mut self, cx: &mut Cx<'_>, tp: Tp, refused: bool) {
         let limit = cx.now.saturating_sub(self.settings.delivery_timeout);
         let Some(lane) = self.lanes.get_mut(&tp) else {
             return;
@@ -290,7 +292,7 @@ impl Producer {
             .drain(..)
             .partition(|batch| batch.attempts > 0 || batch.born <= limit);
         lane.queue = kept;
-        let tried = gone.iter().any(|batch| batch.attempts > 0);
+        let tried = refused || gone.iter().any(|batch| batch.attempts > 0);
         for batch in gone {
             cx.judge.gave_up(&batch.ids());
         }
@@ -610,7 +612,7 @@ impl Producer {
             }
             if first {
                 // A broker that does not know a producer takes any sequence: a later batch was sooner than the first.
-                self.give_up(cx, tp);
+                self.give_up(cx, tp, false);
             } else {
                 self.again(cx.now, tp, serial);
             }
@@ -622,8 +624,8 @@ impl Producer {
         } else {
             if let Some(batch) = self.take(tp, serial) {
                 cx.judge.refused(&batch.ids());
+                self.give_up(cx, tp, true);
             }
-            self.give_up(cx, tp);
         }
     }
 }

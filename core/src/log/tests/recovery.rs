@@ -1,10 +1,13 @@
 //! Two crashes in a row: what a killed process left unsynced is not trusted, or is made durable, before a power cut takes it.
 
+use bytes::Bytes;
+
 use super::world::{World, batch};
 use super::{long_values, small, small_log, values};
 use crate::event::Event;
 use crate::ids::Offset;
-use crate::log::{Read, ReadError, TimestampQuery};
+use crate::io::Name;
+use crate::log::{LogConfig, Notice, Read, ReadError, TimestampQuery};
 use crate::mark::Mark;
 use crate::work::TimestampTarget;
 
@@ -112,12 +115,46 @@ fn nothing_is_read_from_disk_once_a_stop_has_begun() {
         target: TimestampTarget::AtLeast(0),
         below: Offset(100),
     };
+    let file = Name::new("quorum-state").expect("a name");
     world.call(|store, cx| store.shutdown(cx, 5));
     for _ in 0..3 {
+        world.call(|store, cx| store.read_file(cx, id, file.clone()));
+        world.call(|store, cx| store.replace_file(cx, id, file.clone(), Bytes::from("x")));
+        world.call(|store, cx| store.remove_file(cx, id, file.clone()));
         let refused = world.call(|store, cx| store.read(cx, id, read));
         assert_eq!(refused, Err(ReadError::Stopping));
         let refused = world.call(|store, cx| store.lookup_timestamp(cx, id, query));
         assert_eq!(refused, Err(ReadError::Stopping));
         world.settle();
     }
+    assert!(world.told.contains(&Notice::Stopped));
+    assert!(!world.disk.tree().contains_key("t-0/quorum-state"));
+}
+
+/// What a full disk takes back was the newest: the greatest timestamp of what stays is known without the index, which has no entry yet.
+#[test]
+fn a_rolled_back_append_leaves_the_lookups_of_the_others() {
+    let mut world = World::new(3, small());
+    world.start();
+    let config = LogConfig {
+        index_interval_bytes: 1 << 20,
+        ..LogConfig::default()
+    };
+    let id = world.create("t", config);
+    for n in 0..20 {
+        let sent = batch(&["x".repeat(1000)], 5000 - n, None);
+        world.append(id, &sent).expect("appended");
+        world.settle();
+    }
+    world.disk.room = Some(500);
+    let lost = batch(&["x".repeat(1000)], 6000, None);
+    world.append(id, &lost).expect("accepted");
+    world.settle();
+    assert_eq!(world.store.view(id).expect("there").end, Offset(20));
+    assert_eq!(
+        world.look_up(id, TimestampTarget::AtLeast(4990)),
+        Some((5000, 0))
+    );
+    assert_eq!(world.look_up(id, TimestampTarget::AtLeast(5001)), None);
+    assert_eq!(world.look_up(id, TimestampTarget::Max), Some((5000, 0)));
 }
