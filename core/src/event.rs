@@ -98,4 +98,11 @@ pub enum CloseWhy {
     Shutdown,
     /// A produce with acks=0 failed: closing is the only way to tell (as Kafka does).
     AcksZeroFailed,
+    /// There are too many connections: `max.connections.per.ip` and its overrides, or `max.connections`.
+    TooManyConnections {
+        /// From this address; `None`: in all.
+        of: Option<String>,
+        /// How many there may be.
+        limit: u32,
+    },
 }

@@ -19,6 +19,14 @@ pub fn tell(event: &Event) {
             CloseWhy::Stalled => {
                 warn!("Closed connection {conn}: the peer does not read its answers.");
             }
+            CloseWhy::TooManyConnections { of, limit } => match of {
+                Some(address) => warn!(
+                    "Closed connection {conn}: {address} has the {limit} connections that max.connections.per.ip or its overrides allow."
+                ),
+                None => warn!(
+                    "Closed connection {conn}: there are more than the {limit} connections that max.connections allows."
+                ),
+            },
             CloseWhy::Idle | CloseWhy::Shutdown | CloseWhy::AcksZeroFailed => {
                 debug!(?why, "Closed connection {conn}.");
             }

@@ -286,6 +286,11 @@ impl Roll {
             CloseWhy::Stalled => self.word(3),
             CloseWhy::Shutdown => self.word(4),
             CloseWhy::AcksZeroFailed => self.word(5),
+            CloseWhy::TooManyConnections { of, limit } => {
+                self.word(6);
+                self.text(of.as_deref().unwrap_or_default());
+                self.word(u64::from(*limit));
+            }
         }
     }
 

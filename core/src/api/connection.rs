@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::connection_quotas::{Admission, ConnectionQuotas};
 use crate::event::Event;
 use crate::ids::{ConnId, ListenerId, RequestId};
 use crate::io::{CloseWhy, Effect, Effects};
@@ -90,6 +91,8 @@ pub struct Limits {
     pub idle: Duration,
     /// `socket.request.max.bytes`.
     pub frame_bytes: u32,
+    /// Requests that have not begun, of all connections; above it whoever sends is paused. `queued.max.requests`.
+    pub requests: usize,
 }
 
 /// All connections.
@@ -103,7 +106,10 @@ pub struct Connections {
     held: u64,
     /// Bytes of unsent answers.
     unsent: u64,
-    /// Paused because `held` was above the limit.
+    /// Requests that have not begun.
+    waiting: usize,
+    quotas: ConnectionQuotas,
+    /// Paused because `held` or `waiting` was above its limit.
     starved: BTreeSet<ConnId>,
     /// When to look whether a connection is idle: once a connection, moved when it is looked at.
     checks: BTreeSet<(Instant, ConnId)>,
@@ -116,7 +122,7 @@ pub struct Connections {
 impl Connections {
     /// None yet.
     #[must_use]
-    pub fn new(limits: Limits) -> Connections {
+    pub fn new(limits: Limits, quotas: ConnectionQuotas) -> Connections {
         Connections {
             limits,
             connections: BTreeMap::new(),
@@ -124,6 +130,8 @@ impl Connections {
             next: 0,
             held: 0,
             unsent: 0,
+            waiting: 0,
+            quotas,
             starved: BTreeSet::new(),
             checks: BTreeSet::new(),
             ready: BTreeSet::new(),
@@ -141,8 +149,7 @@ impl Connections {
         peer: String,
         out: &mut Effects,
     ) {
-        let limit = self.limits.frame_bytes;
-        out.push(Effect::FrameLimit { conn, limit });
+        let admission = self.quotas.opened(listener, &peer);
         let connection = Connection {
             listener,
             peer,
@@ -157,6 +164,40 @@ impl Connections {
         };
         self.connections.insert(conn, connection);
         self.checks.insert((now + self.limits.idle, conn));
+        match admission {
+            Admission::Refused(why) => return self.refuse(conn, why, out),
+            Admission::InPlaceOfAnother => self.displace_one(out),
+            Admission::Accepted => {}
+        }
+        let limit = self.limits.frame_bytes;
+        out.push(Effect::FrameLimit { conn, limit });
+    }
+
+    fn refuse(&mut self, conn: ConnId, why: CloseWhy, out: &mut Effects) {
+        if let Some(connection) = self.connections.get_mut(&conn) {
+            connection.close(conn, why, out);
+        }
+    }
+
+    /// Closes the connection that was idle longest, of those that may be closed.
+    fn displace_one(&mut self, out: &mut Effects) {
+        let open = |conn: &ConnId| {
+            let connection = self.connections.get(conn)?;
+            let open = !connection.gone && !connection.closing;
+            (open && self.quotas.gives_way(connection.listener)).then_some(*conn)
+        };
+        if let Some(conn) = self.checks.iter().find_map(|(_, conn)| open(conn)) {
+            let (requests, bytes) = self.drop_queued(conn);
+            self.held -= bytes;
+            self.waiting -= requests;
+            let why = self.quotas.too_many();
+            self.refuse(conn, why, out);
+        }
+    }
+
+    fn drop_queued(&mut self, conn: ConnId) -> (usize, u64) {
+        let connection = self.connections.get_mut(&conn);
+        connection.map_or((0, 0), Connection::drop_queued)
     }
 
     /// A frame arrived.
@@ -170,8 +211,9 @@ impl Connections {
         connection.active = now;
         self.held += frame.len() as u64;
         connection.queued.push_back(frame);
+        self.waiting += 1;
         self.ready.insert(conn);
-        if self.held > self.limits.request_bytes {
+        if self.is_full() {
             self.starved.insert(conn);
         }
         self.settle(conn, out);
@@ -195,7 +237,9 @@ impl Connections {
         let Some(connection) = self.connections.get_mut(&conn) else {
             return Vec::new();
         };
-        connection.gone = true;
+        if !std::mem::replace(&mut connection.gone, true) {
+            self.quotas.closed(connection.listener, &connection.peer);
+        }
         self.unsent -= std::mem::take(&mut connection.unsent);
         self.starved.remove(&conn);
         self.ready.insert(conn);
@@ -275,6 +319,7 @@ impl Connections {
             return None;
         }
         let frame = connection.queued.pop_front()?;
+        self.waiting -= 1;
         let id = RequestId(self.next);
         self.next += 1;
         connection.running.push_back(Running {
@@ -315,7 +360,9 @@ impl Connections {
                 }
                 Answer::Frame(_) | Answer::Silent => {}
                 Answer::Close(why) => {
-                    self.held -= connection.drop_queued();
+                    let (requests, bytes) = connection.drop_queued();
+                    self.held -= bytes;
+                    self.waiting -= requests;
                     connection.close(conn, why, out);
                 }
             }
@@ -354,10 +401,15 @@ impl Connections {
         }
     }
 
+    /// Do requests hold more than they may?
+    fn is_full(&self) -> bool {
+        self.held > self.limits.request_bytes || self.waiting > self.limits.requests
+    }
+
     /// Lets starved connections go on when there is room again.
     fn feed(&mut self, out: &mut Effects) {
         for _ in 0..RESUMED_AT_ONCE {
-            if self.held > self.limits.request_bytes {
+            if self.is_full() {
                 return;
             }
             let Some(conn) = self.starved.pop_first() else {
@@ -386,7 +438,9 @@ impl Connections {
             let working = !(connection.queued.is_empty() && connection.running.is_empty());
             let silent = now.since(connection.active) >= self.limits.idle;
             if silent && connection.unsent > 0 {
-                self.held -= connection.drop_queued();
+                let (requests, bytes) = connection.drop_queued();
+                self.held -= bytes;
+                self.waiting -= requests;
                 connection.close(conn, CloseWhy::Stalled, out);
             } else if silent && !working {
                 connection.close(conn, CloseWhy::Idle, out);
@@ -409,7 +463,9 @@ impl Connections {
     pub fn close_all(&mut self, out: &mut Effects) {
         for (conn, connection) in &mut self.connections {
             if !connection.gone && !connection.closing {
-                self.held -= connection.drop_queued();
+                let (requests, bytes) = connection.drop_queued();
+                self.held -= bytes;
+                self.waiting -= requests;
                 connection.close(*conn, CloseWhy::Shutdown, out);
             }
         }
@@ -450,6 +506,10 @@ impl Connections {
             })
             .sum();
         assert_eq!(held as u64, self.held, "bytes of unanswered requests");
+        let waiting: usize = self.connections.values().map(|c| c.queued.len()).sum();
+        assert_eq!(waiting, self.waiting, "requests that have not begun");
+        let open = self.connections.values().filter(|c| !c.gone).count();
+        assert_eq!(open, self.quotas.len(), "connections that are counted");
         let unsent: u64 = self.connections.values().map(|c| c.unsent).sum();
         assert_eq!(unsent, self.unsent, "bytes of unsent answers");
         let running: usize = self.connections.values().map(|c| c.running.len()).sum();
@@ -470,11 +530,11 @@ impl Connection {
         }
     }
 
-    /// Drops what has not begun; returns its bytes.
-    fn drop_queued(&mut self) -> u64 {
-        let bytes = self.queued.iter().map(|frame| frame.len() as u64).sum();
-        self.queued.clear();
-        bytes
+    /// Drops what has not begun; returns how many requests that were, and their bytes.
+    fn drop_queued(&mut self) -> (usize, u64) {
+        let dropped = std::mem::take(&mut self.queued);
+        let bytes = dropped.iter().map(|frame| frame.len() as u64).sum();
+        (dropped.len(), bytes)
     }
 }
 

@@ -9,6 +9,7 @@
 pub mod api_versions;
 mod cluster;
 pub mod connection;
+pub mod connection_quotas;
 pub mod create_partitions;
 pub mod create_topics;
 mod delete_records;
@@ -27,6 +28,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use connection::{Answer, Begin, Connections, Limits};
+use connection_quotas::ConnectionQuotas;
 
 use crate::config::Config;
 use crate::controller::{Controller, VersionedRecord};
@@ -160,10 +162,11 @@ impl Api {
             answer_bytes: ANSWER_BYTES,
             idle: positive("connections.max.idle.ms").map_or(Duration::MAX, Duration::from_millis),
             frame_bytes: config.socket_request_max_bytes(),
+            requests: usize::try_from(config.int("queued.max.requests")).unwrap_or(usize::MAX),
         };
         let slots = config.int("max.incremental.fetch.session.cache.slots");
         Api {
-            connections: Connections::new(limits),
+            connections: Connections::new(limits, ConnectionQuotas::new(config)),
             sessions: Sessions::new(usize::try_from(slots).unwrap_or(0)),
             requests: BTreeMap::new(),
             pending: Pending::new(Room::Api),

@@ -2,6 +2,8 @@
 //!
 //! Owns the values of one node; never reads a file and decides nothing but whether the values may stand together.
 
+pub mod connections;
+mod effective;
 pub mod listeners;
 pub mod log;
 pub mod properties;
@@ -27,6 +29,8 @@ pub struct Config {
     listeners: Vec<Listener>,
     advertised: Vec<Listener>,
     voters: Vec<Voter>,
+    /// By address.
+    max_connections_overrides: BTreeMap<String, u32>,
 }
 
 /// Why a configuration is refused: every reason that was found, none twice.
@@ -81,12 +85,13 @@ impl Config {
         }
         let mut config = Config {
             values,
-            notes: unknown_properties(&set),
+            notes: without_effect(&set),
             set,
             node_id: -1,
             listeners: Vec::new(),
             advertised: Vec::new(),
             voters: Vec::new(),
+            max_connections_overrides: BTreeMap::new(),
         };
         config
             .resolve()
@@ -241,6 +246,21 @@ impl Config {
             .unwrap_or(0)
     }
 
+    /// `max.connections.per.ip.overrides`, by address in its canonical form.
+    #[must_use]
+    pub fn max_connections_overrides(&self) -> &BTreeMap<String, u32> {
+        &self.max_connections_overrides
+    }
+
+    /// The name of the listener that other brokers use.
+    #[must_use]
+    pub fn inter_broker_listener(&self) -> String {
+        match self.value("inter.broker.listener.name") {
+            Value::Text(name) => name.to_ascii_uppercase(),
+            _ => self.text("security.inter.broker.protocol").to_owned(),
+        }
+    }
+
     /// `broker.rack`.
     #[must_use]
     pub fn rack(&self) -> Option<&str> {
@@ -298,6 +318,13 @@ impl Config {
             .map(|item| listeners::voter(item))
             .collect::<Result<_, _>>()
             .map_err(at("controller.quorum.voters"))?;
+        const OVERRIDES: &str = "max.connections.per.ip.overrides";
+        self.max_connections_overrides = connections::overrides(self.text(OVERRIDES))
+            .map_err(|why| ConfigError::new(OVERRIDES, format!("{OVERRIDES}: {why}")))?;
+        let names = connections::names(&self.max_connections_overrides);
+        self.notes.extend(names.map(|name| {
+            format!("{OVERRIDES} names the host {name}: this release looks up no names, so that its limit has no effect; give the address")
+        }));
         Ok(())
     }
 
@@ -470,10 +497,7 @@ impl Config {
         require(!advertised.is_empty(), "advertised.listeners", &|| {
             "There must be at least one broker advertised listener. Perhaps all listeners appear in controller.listener.names?".to_owned()
         });
-        let inter_broker = match self.value("inter.broker.listener.name") {
-            Value::Text(name) => name.to_ascii_uppercase(),
-            _ => self.text("security.inter.broker.protocol").to_owned(),
-        };
+        let inter_broker = self.inter_broker_listener();
         let both = self.set.contains_key("inter.broker.listener.name")
             && self.set.contains_key("security.inter.broker.protocol");
         require(!both, "inter.broker.listener.name", &|| {
@@ -608,11 +632,26 @@ impl Config {
 /// Takes whether a rule holds, which property it is about, and what to say if not.
 type Require<'a> = dyn FnMut(bool, &str, &dyn Fn() -> String) + 'a;
 
-fn unknown_properties(set: &BTreeMap<String, String>) -> Vec<String> {
-    set.keys()
-        .filter(|name| table::position(&table::BROKER, name).is_none())
+/// What was set and does nothing: names that nobody knows, and those of Kafka that this release does not act on yet.
+fn without_effect(set: &BTreeMap<String, String>) -> Vec<String> {
+    let known = |name: &str| table::position(&table::BROKER, name).is_some();
+    let (known, unknown): (Vec<&str>, Vec<&str>) =
+        set.keys().map(String::as_str).partition(|name| known(name));
+    let idle: Vec<&str> = known
+        .into_iter()
+        .filter(|name| !effective::is_effective(name))
+        .collect();
+    let mut notes: Vec<String> = unknown
+        .iter()
         .map(|name| format!("{name} is no property of this release and is not used"))
-        .collect()
+        .collect();
+    if !idle.is_empty() {
+        notes.push(format!(
+            "set, but without effect in this release: {}",
+            idle.join(", ")
+        ));
+    }
+    notes
 }
 
 #[cfg(test)]

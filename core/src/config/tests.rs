@@ -33,6 +33,32 @@ fn a_plain_server_properties_is_accepted() {
 }
 
 #[test]
+fn what_does_nothing_yet_is_told() {
+    let own = [
+        ("num.io.threads", "8"),
+        ("log.retention.ms", "5"),
+        ("log.cleaner.threads", "2"),
+        ("max.connections.per.ip.overrides", "broker.example:5"),
+    ];
+    let config = Config::single(1, &["/a"], &own).expect("valid");
+    let [idle, name] = config.notes() else {
+        panic!("{:?}", config.notes());
+    };
+    assert_eq!(
+        idle,
+        "set, but without effect in this release: log.cleaner.threads, num.io.threads"
+    );
+    assert!(name.contains("broker.example"), "{name}");
+    assert!(refused(&[("max.connections.per.ip.overrides", "a:b")]).contains("overrides"));
+    assert!(
+        Config::single(1, &["/a"], &[])
+            .expect("valid")
+            .notes()
+            .is_empty()
+    );
+}
+
+#[test]
 fn what_may_not_be_is_named() {
     let cases: &[(&[(&str, &str)], &str)] = &[
         (

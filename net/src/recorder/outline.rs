@@ -102,6 +102,7 @@ fn close(conn: ConnId, why: &CloseWhy) -> Vec<u64> {
         CloseWhy::Stalled => (3, 0),
         CloseWhy::Shutdown => (4, 0),
         CloseWhy::AcksZeroFailed => (5, 0),
+        CloseWhy::TooManyConnections { of: _, limit } => (6, u64::from(*limit)),
     };
     vec![conn.0, why, detail]
 }

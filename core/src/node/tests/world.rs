@@ -309,6 +309,12 @@ impl World {
         self.answer::<R>(conn, id)
     }
 
+    /// Sends a request and takes its answer, which must come without any disk operation.
+    pub fn ask_now<R: Request>(&mut self, conn: ConnId, version: i16, request: &R) -> R::Response {
+        let id = self.send(conn, version, request);
+        self.answer::<R>(conn, id)
+    }
+
     /// Has the node told of `mark`?
     pub fn marked(&self, mark: Mark) -> bool {
         self.marks.contains(&mark)

@@ -1,0 +1,134 @@
+//! How many connections there may be, and what partitions say that are not open yet.
+
+use super::stories::{create_topic, fetch, fetched, produce, produced, topic_request};
+use super::world::World;
+use crate::io::{CloseWhy, Effect};
+use crate::wire::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use crate::wire::metadata_request::MetadataRequestTopic;
+use crate::wire::{ErrorCode, ListOffsetsRequest, MetadataRequest};
+
+#[test]
+fn a_connection_too_many_is_closed_until_another_ends() {
+    let mut world = World::with(&[("max.connections.per.ip", "2")]);
+    let (first, second) = (world.connect(), world.connect());
+    let third = world.connect();
+    let limit = CloseWhy::TooManyConnections {
+        of: Some("127.0.0.1".to_owned()),
+        limit: 2,
+    };
+    assert_eq!(world.closed(third), Some(&limit));
+    create_topic(&mut world, second, "t", 1);
+    world.hang_up(first);
+    let fourth = world.connect();
+    assert_eq!(world.closed(fourth), None);
+    create_topic(&mut world, fourth, "u", 1);
+}
+
+#[test]
+fn whoever_sends_is_paused_while_too_many_requests_wait() {
+    let mut world = World::with(&[("queued.max.requests", "2")]);
+    let conn = world.connect();
+    let topic = create_topic(&mut world, conn, "t", 1);
+    let busy = world.connect();
+    for _ in 0..3 {
+        // A fetch that waits lets no further request of its connection begin.
+        world.send(busy, 17, &fetch(topic, 0));
+    }
+    assert!(!world.paused(busy), "one has begun, two wait");
+    world.send(busy, 17, &fetch(topic, 0));
+    assert!(world.paused(busy));
+    world.ask(conn, 13, &produce(-1, topic, 0, &["a"]));
+    world.settle();
+    assert!(!world.paused(busy), "they were answered");
+}
+
+/// As Kafka answers between the metadata of a new topic and its log.
+#[test]
+fn a_partition_that_opens_is_not_led_yet() {
+    let mut world = World::ready();
+    let conn = world.connect();
+    let creating = world.send(conn, 7, &topic_request("t", 1));
+    // Everything of the new log's directory waits; its metadata record becomes durable.
+    let other = world.connect();
+    let mut held = Vec::new();
+    let topic = loop {
+        let metadata = world.ask_now(
+            other,
+            12,
+            &MetadataRequest {
+                topics: Some(vec![MetadataRequestTopic {
+                    name: Some("t".into()),
+                    ..Default::default()
+                }]),
+                ..Default::default()
+            },
+        );
+        if metadata.topics[0].error_code == ErrorCode::NONE {
+            break metadata.topics[0].topic_id;
+        }
+        let effect = world.waiting.pop_front().expect("the topic comes");
+        world.happen(effect);
+    };
+    held.extend(world.waiting.drain(..));
+    assert!(held.iter().any(|e| matches!(e, Effect::Disk { .. })));
+    let early = world.ask_now(other, 17, &fetch(topic, 0));
+    assert_eq!(
+        fetched(&early).error_code,
+        ErrorCode::NOT_LEADER_OR_FOLLOWER
+    );
+    let ends = ListOffsetsRequest {
+        replica_id: -1,
+        topics: vec![ListOffsetsTopic {
+            name: "t".into(),
+            partitions: vec![ListOffsetsPartition {
+                timestamp: -1,
+                ..Default::default()
+            }],
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    let early = world.ask_now(other, 8, &ends);
+    assert_eq!(
+        early.topics[0].partitions[0].error_code,
+        ErrorCode::NOT_LEADER_OR_FOLLOWER
+    );
+    // A produce waits for the log: refusing it would break its producer's sequence.
+    let waits = world.send(other, 13, &produce(-1, topic, 0, &["a"]));
+    world.waiting.extend(held);
+    world.settle();
+    let response = world.answer::<crate::wire::ProduceRequest>(other, waits);
+    assert_eq!(produced(&response).error_code, ErrorCode::NONE);
+    world.answer::<crate::wire::CreateTopicsRequest>(conn, creating);
+    let now = world.ask(other, 8, &ends);
+    assert_eq!(now.topics[0].partitions[0].offset, 1);
+}
+
+/// KIP-207's OFFSET_NOT_AVAILABLE is for a new leader that has not caught up: a restart alone never shows it.
+#[test]
+fn the_end_is_known_at_once_after_a_crash() {
+    let mut world = World::ready();
+    let conn = world.connect();
+    let topic = create_topic(&mut world, conn, "t", 1);
+    for acks in [-1, 1] {
+        world.ask(conn, 13, &produce(acks, topic, 0, &["a", "b"]));
+    }
+    world.restart();
+    let conn = world.connect();
+    let ends = ListOffsetsRequest {
+        replica_id: -1,
+        topics: vec![ListOffsetsTopic {
+            name: "t".into(),
+            partitions: vec![ListOffsetsPartition {
+                timestamp: -1,
+                ..Default::default()
+            }],
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    let answer = world.ask_now(conn, 8, &ends);
+    let partition = &answer.topics[0].partitions[0];
+    assert_eq!(partition.error_code, ErrorCode::NONE);
+    assert_eq!(partition.offset, 4);
+}
