@@ -22,11 +22,13 @@ pub enum Mutant {
     DropMetadataRecordAtReplay,
     /// The time index names an offset that is too late.
     TimeIndexLies,
+    /// An answer of the controller does not wait until the records that it rests on are committed.
+    AnswerUncommittedMetadata,
 }
 
 impl Mutant {
     /// Every mutant, in the order of the report.
-    pub const ALL: [Mutant; 8] = [
+    pub const ALL: [Mutant; 9] = [
         Mutant::AckBeforeSync,
         Mutant::SkipTornTailCheck,
         Mutant::ForgetDirectorySync,
@@ -35,6 +37,7 @@ impl Mutant {
         Mutant::ServeAboveHighWatermark,
         Mutant::DropMetadataRecordAtReplay,
         Mutant::TimeIndexLies,
+        Mutant::AnswerUncommittedMetadata,
     ];
 
     /// The name that `sim mutants --only` takes.
@@ -49,6 +52,7 @@ impl Mutant {
             Mutant::ServeAboveHighWatermark => "ServeAboveHighWatermark",
             Mutant::DropMetadataRecordAtReplay => "DropMetadataRecordAtReplay",
             Mutant::TimeIndexLies => "TimeIndexLies",
+            Mutant::AnswerUncommittedMetadata => "AnswerUncommittedMetadata",
         }
     }
 }

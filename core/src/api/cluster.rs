@@ -12,6 +12,7 @@ use super::{
 use crate::controller::Outcome;
 use crate::ids::Offset;
 use crate::io::Cx;
+use crate::mutant::Mutant;
 use crate::wire::{
     ApiVersionsRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest,
     DescribeClusterRequest, DescribeConfigsRequest, ErrorCode, InitProducerIdRequest, Message,
@@ -152,7 +153,8 @@ impl Api {
         last: Option<Offset>,
         answer: Answer,
     ) {
-        match last.filter(|last| *last > rooms.image.offset) {
+        let waits = !cx.mutants.has(Mutant::AnswerUncommittedMetadata);
+        match last.filter(|last| *last > rooms.image.offset && waits) {
             Some(last) => {
                 self.commits.insert((last, asked.id));
                 self.requests.insert(asked.id, Waiting::Commit(answer));

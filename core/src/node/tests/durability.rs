@@ -61,6 +61,23 @@ fn acks_all_waits_for_the_sync_and_acks_one_for_the_write() {
 }
 
 #[test]
+fn a_topic_is_there_or_not_only_when_that_is_committed() {
+    let mut world = World::ready();
+    let (first, again) = (world.connect(), world.connect());
+    world.hold_syncs = true;
+    let asked = [first, again].map(|conn| world.send(conn, 7, &topic_request("t", 1)));
+    world.settle();
+    for conn in [first, again] {
+        assert!(!world.has_answer(conn), "a power cut can undo the creation");
+    }
+    world.hold_syncs = false;
+    world.settle();
+    let mut told = |conn, id| world.answer::<CreateTopicsRequest>(conn, id).topics[0].error_code;
+    assert_eq!(told(first, asked[0]), ErrorCode::NONE);
+    assert_eq!(told(again, asked[1]), ErrorCode::TOPIC_ALREADY_EXISTS);
+}
+
+#[test]
 fn a_produce_that_the_disk_keeps_waiting_times_out() {
     let mut world = World::ready();
     let conn = world.connect();
