@@ -19,6 +19,9 @@ use trialog_net::recorder::{Origin, Recorder};
 
 use crate::exit::Failure;
 
+/// Frames that have begun to arrive may take so many bytes together, and more where the largest one asks for it.
+const FRAME_MEMORY_MIN: u64 = 256 << 20;
+
 /// Where to record.
 #[derive(clap::Args, Clone, Default)]
 pub struct Recording {
@@ -104,12 +107,15 @@ async fn node(serve: Serve) -> Result<(), Failure> {
     };
     let seed: [u8; 32] = rand::random();
     let witness = record(&serve.recording, &config, seed, &boot)?;
+    // Two of the largest at a time at least, so that one that stalls does not stand in the way of all.
+    let frame_memory_bytes = FRAME_MEMORY_MIN.max(2 * u64::from(config.socket_request_max_bytes()));
     let (ready, is_ready) = oneshot::channel();
     let world = World {
         listeners,
         disk: Box::new(disk),
         stop: signals()?,
         connections_max: machine::connections_max(),
+        frame_memory_bytes,
         witness,
         ready: Some(ready),
     };

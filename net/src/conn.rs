@@ -1,7 +1,7 @@
 //! One connection: bytes to frames, and parts to bytes.
 //!
 //! A task owns the socket and knows nothing but lengths. It cuts frames with the core's decoder up to the limit that the
-//! core set, stops reading while paused, gathers what is to be sent into as few writes as it can without copying, and
+//! core set, stops reading while paused or while a large frame has no place in memory, gathers what is to be sent into as few writes as it can without copying, and
 //! tells once how it ended.
 
 use std::collections::VecDeque;
@@ -14,10 +14,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::{Sender, UnboundedReceiver};
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use trialog_core::ids::{ConnId, ListenerId};
 use trialog_core::io::{CloseReason, ConnectError, Parts, Token};
 use trialog_core::wire::frame::FrameDecoder;
+
+use crate::frame_memory::{FREE, FrameMemory, Place};
 
 /// The kernel takes at most so many slices at once.
 const SLICES_MAX: usize = 64;
@@ -86,6 +88,7 @@ pub async fn serve(
     control: watch::Receiver<Control>,
     out: UnboundedReceiver<Parts>,
     mail: Sender<Mail>,
+    memory: FrameMemory,
 ) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "connection {conn} keeps Nagle's delay");
@@ -94,7 +97,7 @@ pub async fn serve(
     let reason = tokio::select! {
         biased;
         reason = write_all(conn, &mut writing, control.clone(), out, &mail) => reason,
-        reason = read_all(conn, &mut reading, control, &mail) => reason,
+        reason = read_all(conn, &mut reading, control, &mail, &memory) => reason,
     };
     if reason == CloseReason::Asked && writing.shutdown().await.is_ok() {
         // The peer ends first, or time does: either is the end.
@@ -117,25 +120,49 @@ async fn read_all(
     from: &mut ReadHalf<TcpStream>,
     mut control: watch::Receiver<Control>,
     mail: &Sender<Mail>,
+    memory: &FrameMemory,
 ) -> CloseReason {
     let mut decoder = FrameDecoder::new(control.borrow().limit);
+    let mut place: Option<Place> = None;
     loop {
         let now = *control.borrow_and_update();
         if now.closing {
             return pending().await;
         }
         decoder.set_limit(now.limit);
+        let large = decoder.frame_len().filter(|bytes| *bytes > FREE);
+        let wanted = large.filter(|_| place.is_none() && decoder.buffered() >= FREE);
+        let overdue_at = place.as_ref().map(Place::overdue_at);
         let read = tokio::select! {
             biased;
             changed = control.changed() => match changed {
                 Ok(()) => continue,
                 Err(_) => return pending().await,
             },
-            read = from.read_buf(decoder.space()), if !now.paused => read,
+            given = memory.place(wanted.unwrap_or(0)), if !now.paused && wanted.is_some() => {
+                place = Some(given);
+                continue;
+            }
+            read = from.read_buf(decoder.space()), if !now.paused && wanted.is_none() => read,
+            () = sleep_until(overdue_at.unwrap_or_else(Instant::now)), if overdue_at.is_some() => {
+                if memory.is_short() && !now.paused {
+                    let (came, all) = (decoder.buffered(), large.unwrap_or(0));
+                    tracing::warn!("Closed connection {conn}: only {came} of a frame's {all} bytes came, and others wait for its memory.");
+                    return CloseReason::Failed;
+                }
+                if let Some(place) = &mut place {
+                    place.extend();
+                }
+                continue;
+            }
         };
         match read {
             Ok(0) => return CloseReason::PeerClosed,
-            Ok(_) => {}
+            Ok(_) => {
+                if let Some(place) = &mut place {
+                    place.got_more();
+                }
+            }
             Err(_) => return CloseReason::Failed,
         }
         let mut frames = Vec::new();
@@ -146,6 +173,9 @@ async fn read_all(
                 Err(fault) => break Some(fault),
             }
         };
+        if !frames.is_empty() {
+            place = None;
+        }
         #[cfg(madsim)]
         planted::split_length(&mut decoder, now.limit);
         if !frames.is_empty() && mail.send(Mail::Frames { conn, frames }).await.is_err() {

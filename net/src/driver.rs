@@ -27,6 +27,7 @@ use crate::clock::Clock;
 use crate::conn::{self, Control, Mail};
 use crate::disk::{Completion, Disk};
 use crate::events;
+use crate::frame_memory::FrameMemory;
 use crate::work::Work;
 
 /// Mail of the connections that the loop has not read yet; a connection that fills it waits.
@@ -93,6 +94,8 @@ pub struct World {
     pub stop: Receiver<Stop>,
     /// Connections beyond this number are closed as they come.
     pub connections_max: usize,
+    /// Bytes that frames may hold together until they are whole.
+    pub frame_memory_bytes: u64,
     /// Sees every step, if anybody does.
     pub witness: Option<Box<dyn Witness>>,
     /// Told once, when the node serves clients.
@@ -115,6 +118,7 @@ pub async fn run(machine: impl Machine, world: World) -> Ended {
         conns: HashMap::new(),
         conns_opened: 0,
         connections_max: world.connections_max,
+        frame_memory: FrameMemory::new(world.frame_memory_bytes),
         ready: VecDeque::new(),
         resumed: VecDeque::new(),
         ops: Vec::new(),
@@ -146,6 +150,7 @@ struct Driver<M> {
     conns: HashMap<ConnId, Conn>,
     conns_opened: u64,
     connections_max: usize,
+    frame_memory: FrameMemory,
     /// Inputs that are due before the loop waits.
     ready: VecDeque<Input>,
     /// Connections that may deliver what they held back.
@@ -392,8 +397,9 @@ impl<M: Machine> Driver<M> {
         self.conns.insert(conn, open);
         self.step(input(conn));
         let mail = self.mail_in.clone();
+        let memory = self.frame_memory.clone();
         drop(tokio::spawn(conn::serve(
-            conn, stream, controlled, sending, mail,
+            conn, stream, controlled, sending, mail, memory,
         )));
     }
 

@@ -9,6 +9,7 @@ pub mod conn;
 pub mod disk;
 pub mod driver;
 pub mod events;
+pub mod frame_memory;
 pub mod listen;
 pub mod machine;
 pub mod recorder;

@@ -346,6 +346,70 @@ impl Load {
     }
 }
 
+/// Loads of many rounds: every few rounds a new topic, so that what one round must read again stays small.
+pub struct Loads {
+    topic: &'static str,
+    partitions: i32,
+    configs: Vec<(&'static str, &'static str)>,
+    rounds: usize,
+    loads: Vec<Load>,
+}
+
+impl Loads {
+    const ROUNDS_OF_A_TOPIC: usize = 5;
+
+    /// None yet; topics are named after `topic`.
+    pub fn new(
+        topic: &'static str,
+        partitions: i32,
+        configs: &[(&'static str, &'static str)],
+    ) -> Loads {
+        Loads {
+            topic,
+            partitions,
+            configs: configs.to_vec(),
+            rounds: 0,
+            loads: Vec::new(),
+        }
+    }
+
+    /// Does the next round begin with a new topic?
+    pub fn begin_topic(&self) -> bool {
+        self.rounds.is_multiple_of(Self::ROUNDS_OF_A_TOPIC)
+    }
+
+    /// The load of the next round.
+    pub fn next(&mut self, client: &mut Client) -> io::Result<&Load> {
+        if self.begin_topic() {
+            let name = format!("{}-{}", self.topic, self.loads.len());
+            let load = Load::new(client, &name, self.partitions, &self.configs)?;
+            self.loads.push(load);
+        }
+        self.rounds += 1;
+        Ok(self.loads.last().expect("the first round makes one"))
+    }
+
+    /// Judges the load of the last round.
+    pub fn judge_last(&self, client: &mut Client) -> Verdict {
+        self.loads
+            .last()
+            .map_or_else(Verdict::default, |load| load.judge(client))
+    }
+
+    /// Judges every load, all in all.
+    pub fn judge_all(&self, client: &mut Client) -> Verdict {
+        let mut all = Verdict::default();
+        for load in &self.loads {
+            let mut one = load.judge(client);
+            all.acknowledged += one.acknowledged;
+            all.found += one.found;
+            all.lost += one.lost;
+            all.complaints.append(&mut one.complaints);
+        }
+        all
+    }
+}
+
 /// The judge's rules, as a pure function of what was promised, what was seen and what is there.
 fn compare(
     ledger: &Ledger,

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 use trialog_tests::broker::{self, Setup};
-use trialog_tests::load::Load;
+use trialog_tests::load::Loads;
 
 #[test]
 fn acknowledged_records_survive_kill_9() {
@@ -12,8 +12,9 @@ fn acknowledged_records_survive_kill_9() {
         .with("log.segment.bytes", "1048576");
     setup.format();
     let mut running = setup.start();
-    let load = Load::new(&mut running.client(), "kill", 4, &[]).expect("a topic");
+    let mut loads = Loads::new("kill", 4, &[]);
     for round in 0..broker::full_or_smoke(50, 3) {
+        let load = loads.next(&mut running.client()).expect("a topic");
         let before = load.acknowledged();
         load.run(&setup.bootstrap(), || {
             std::thread::sleep(Duration::from_millis(300 + round * 137 % 900));
@@ -24,7 +25,7 @@ fn acknowledged_records_survive_kill_9() {
             "round {round} acknowledged nothing: the kill proved nothing"
         );
         running = setup.start();
-        let verdict = load.judge(&mut running.client());
+        let verdict = loads.judge_last(&mut running.client());
         assert!(verdict.complaints.is_empty(), "round {round}: {verdict:#?}");
         println!(
             "round {round}: {} acknowledged, {} found, served again in {:?}",
@@ -33,6 +34,12 @@ fn acknowledged_records_survive_kill_9() {
             running.started_in()
         );
     }
+    let verdict = loads.judge_all(&mut running.client());
+    assert!(verdict.complaints.is_empty(), "{verdict:#?}");
+    println!(
+        "{} acknowledged, {} found, {} lost",
+        verdict.acknowledged, verdict.found, verdict.lost
+    );
     let (status, took) = running.stop();
     println!("stopped with {status} in {took:?}");
 }

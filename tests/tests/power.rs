@@ -7,7 +7,7 @@
 use std::time::Duration;
 use trialog_tests::broker::{self, Broker, Kind, Setup};
 use trialog_tests::crashfs::{CrashFs, CutReport, Plan, SyncKind};
-use trialog_tests::load::{Load, Verdict};
+use trialog_tests::load::{Load, Loads, Verdict};
 
 struct Ground {
     fs: CrashFs,
@@ -69,17 +69,25 @@ fn round(
     })
 }
 
-/// Rounds of cuts; stops at the first round with a complaint and returns its verdict, or why the broker did not come back.
+/// Rounds of cuts; stops at the first round with a complaint and returns its verdict, else the verdict on all of them, or why the
+/// broker did not come back.
 fn rounds(
     ground: &mut Ground,
     running: Broker,
-    load: &Load,
+    loads: &mut Loads,
     seeds: std::ops::Range<u64>,
     plan: impl Fn(u64) -> Plan,
 ) -> Result<Verdict, String> {
     let mut running = running;
-    let mut last = Verdict::default();
     for seed in seeds {
+        // Apache Kafka syncs neither what its format tool wrote nor the names of new partition directories.
+        let settles = ground.setup.kind() == Kind::Kafka && loads.begin_topic();
+        let load = loads
+            .next(&mut running.client())
+            .map_err(|why| format!("seed {seed}: {why}"))?;
+        if settles {
+            ground.fs.settle();
+        }
         let before = load.acknowledged();
         let report = round(ground, &mut running, load, strike(seed), plan(seed));
         let acknowledged = load.acknowledged() - before;
@@ -87,7 +95,7 @@ fn rounds(
             .setup
             .try_start(Duration::from_secs(30))
             .map_err(|why| format!("seed {seed}, {report:?}: {why}"))?;
-        last = load.judge(&mut running.client());
+        let last = loads.judge_last(&mut running.client());
         println!(
             "seed {seed}: {acknowledged} acknowledged, {} in all, {} found, {} lost, {report:?}, served again in {:?}",
             last.acknowledged,
@@ -99,7 +107,7 @@ fn rounds(
             return Ok(last);
         }
     }
-    Ok(last)
+    Ok(loads.judge_all(&mut running.client()))
 }
 
 #[test]
@@ -111,19 +119,17 @@ fn acknowledged_records_survive_power_cuts() {
         &[]
     };
     let running = ground.setup.start();
-    let load = Load::new(&mut running.client(), "power", 4, configs).expect("a topic");
-    if broker::target() == Kind::Kafka {
-        ground.fs.settle(); // it syncs neither what its format tool wrote nor the names of new partition directories
-    }
+    let mut loads = Loads::new("power", 4, configs);
     let verdict = rounds(
         &mut ground,
         running,
-        &load,
+        &mut loads,
         0..broker::full_or_smoke(50, 4),
         Plan::drawn,
     )
     .unwrap_or_else(|why| panic!("{why}"));
     assert!(verdict.complaints.is_empty(), "{verdict:#?}");
+    println!("{verdict:?}");
     assert!(
         verdict.acknowledged > 1000,
         "{verdict:?}: too little to prove anything"
@@ -135,9 +141,8 @@ fn acknowledged_records_survive_power_cuts() {
 fn apache_kafka_at_its_defaults_loses_what_it_acknowledged() {
     let mut ground = ground(Kind::Kafka);
     let running = ground.setup.start();
-    let load = Load::new(&mut running.client(), "power", 2, &[]).expect("a topic");
-    ground.fs.settle();
-    let verdict = rounds(&mut ground, running, &load, 0..1, |_| Plan::lost())
+    let mut loads = Loads::new("power", 2, &[]);
+    let verdict = rounds(&mut ground, running, &mut loads, 0..1, |_| Plan::lost())
         .unwrap_or_else(|why| panic!("{why}"));
     assert!(
         verdict.lost > 0 && verdict.lost as f64 > 0.9 * verdict.acknowledged as f64,

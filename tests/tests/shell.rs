@@ -382,6 +382,7 @@ async fn serve(shared: Shared, operator: Operator, volume: Volume, seed: u64) {
         disk: Box::new(disk),
         stop: stopped,
         connections_max: 100,
+        frame_memory_bytes: 64 << 20,
         witness: None,
         ready: None,
     };

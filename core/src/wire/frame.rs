@@ -128,7 +128,8 @@ impl FrameDecoder {
     }
 
     /// The length of the frame that has begun, if it is known and may be.
-    fn frame_len(&self) -> Option<usize> {
+    #[must_use]
+    pub fn frame_len(&self) -> Option<usize> {
         let prefix = self.buffer.first_chunk::<LENGTH_BYTES>()?;
         let length = u32::try_from(i32::from_be_bytes(*prefix)).ok()?;
         (length <= self.limit).then_some(length as usize)

@@ -77,6 +77,7 @@ async fn serve(config: Config, volume: Volume, seed: u64) {
         disk: Box::new(MemoryDisk::new(volume, &[(DirId(0), 0)], seed, slowest)),
         stop,
         connections_max: 100,
+        frame_memory_bytes: 64 << 20,
         witness: None,
         ready: None,
     };

@@ -86,7 +86,7 @@ fn a_cut_tail_stays_cut() {
         }
         let large = "x".repeat(1900);
         world
-            .append(id, &batch(&[large.clone()], 1002, None))
+            .append(id, &batch(std::slice::from_ref(&large), 1002, None))
             .expect("appended");
         world.settle();
         assert_eq!(world.store.view(id).expect("there").segments, 2);

@@ -1,0 +1,173 @@
+//! Hostile peers of the real binary: bytes without sense, frames that never end, answers that nobody takes.
+//!
+//! Whatever they do, the broker lives, its memory is bounded, and an honest client is served.
+#![cfg(not(madsim))]
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use kafka_protocol::records::Compression;
+use trialog_tests::broker::{self, Broker, Kind, Setup};
+use trialog_tests::client::{Client, PLAIN, batch};
+use trialog_tests::codec;
+use trialog_tests::codec::model::Message;
+use trialog_tests::codec::random::{self, Random};
+
+const MIB: u64 = 1 << 20;
+/// API keys that are served, so that the bytes get further than the header.
+const SERVED: [i16; 13] = [0, 1, 2, 3, 18, 19, 20, 21, 22, 23, 32, 37, 60];
+
+fn broker(properties: &[(&str, &str)]) -> (tempfile::TempDir, Broker) {
+    let home = tempfile::tempdir().expect("a home");
+    let setup = properties.iter().fold(
+        Setup::new(Kind::Trialog, home.path(), &home.path().join("data")),
+        |setup, (name, value)| setup.with(name, value),
+    );
+    setup.format();
+    let broker = setup.start();
+    (home, broker)
+}
+
+fn stranger(broker: &Broker) -> TcpStream {
+    let stream = TcpStream::connect(broker.bootstrap()).expect("a connection");
+    stream.set_nonblocking(true).expect("a socket option");
+    stream
+}
+
+/// Writes what fits; false once the peer has closed.
+fn write_some(stream: &mut TcpStream, bytes: &[u8], left: &mut usize) -> bool {
+    while *left > 0 {
+        match stream.write(&bytes[..bytes.len().min(*left)]) {
+            Ok(wrote) => *left -= wrote,
+            Err(error) => return error.kind() == ErrorKind::WouldBlock,
+        }
+    }
+    true
+}
+
+#[test]
+fn frames_that_never_end_do_not_fill_the_memory_nor_shut_others_out() {
+    let (_home, broker) = broker(&[("socket.request.max.bytes", "16777216")]);
+    let mut client = broker.client();
+    client.create_topic("honest", 1, &[]).expect("a topic");
+    let before = broker.resident_bytes();
+    // 40 of them promise 16 MiB each and send all but the end: 640 MiB, of which 256 MiB have a place.
+    let zeros = vec![0; 1 << 20];
+    let mut strangers: Vec<(TcpStream, usize)> = (0..40)
+        .map(|_| {
+            let mut stream = stranger(&broker);
+            stream
+                .write_all(&(16 * MIB as u32).to_be_bytes())
+                .expect("a length");
+            (stream, 16 * MIB as usize - 1)
+        })
+        .collect();
+    let until = Instant::now() + Duration::from_secs(2);
+    while Instant::now() < until {
+        for (stream, left) in &mut strangers {
+            assert!(write_some(stream, &zeros, left), "closed too early");
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let taken = broker.resident_bytes() - before;
+    assert!(
+        (200 * MIB..300 * MIB).contains(&taken),
+        "{} MiB",
+        taken / MIB
+    );
+    // Small requests are served meanwhile; a large one when the slowest have lost their places.
+    let small = batch(&[b"x".to_vec()], PLAIN, Compression::None);
+    assert_eq!(client.produce("honest", 0, -1, small).expect("small").0, 0);
+    let began = Instant::now();
+    client.patience(Duration::from_secs(60));
+    let large = batch(&[vec![b'x'; 900_000]], PLAIN, Compression::None);
+    assert_eq!(client.produce("honest", 0, -1, large).expect("large").0, 0);
+    let waited = began.elapsed();
+    println!("{} MiB, waited {waited:?}", taken / MIB);
+    assert!(waited < Duration::from_secs(40), "{waited:?}");
+}
+
+#[test]
+fn answers_that_nobody_takes_are_bounded() {
+    let (_home, broker) = broker(&[]);
+    let mut client = broker.client();
+    for n in 0..40 {
+        let name = format!("topic-{n:050}");
+        client.create_topic(&name, 1, &[]).expect("a topic");
+    }
+    let before = broker.resident_bytes();
+    // Metadata of all topics, version 1, as often as the connection takes it; nothing is read.
+    let request = b"\0\0\0\x0e\0\x03\0\x01\0\0\0\x01\xff\xff\xff\xff\xff\xff".repeat(1000);
+    let mut strangers: Vec<TcpStream> = (0..50).map(|_| stranger(&broker)).collect();
+    let until = Instant::now() + Duration::from_secs(3);
+    while Instant::now() < until {
+        for stream in &mut strangers {
+            let mut left = request.len();
+            assert!(write_some(stream, &request, &mut left), "closed too early");
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let taken = broker.resident_bytes().saturating_sub(before);
+    assert!(taken < 50 * 4 * MIB, "{} MiB", taken / MIB);
+    client.metadata().expect("an honest client is served");
+}
+
+#[test]
+fn bytes_without_sense_end_the_connection_and_nothing_else() {
+    let (_home, mut broker) = broker(&[]);
+    let mut random = Random::new(7);
+    let rounds = broker::full_or_smoke(20_000, 600);
+    let (mut answered, mut closed) = (0, 0);
+    let requests: Vec<Message> = codec::schemas()
+        .into_iter()
+        .filter(|schema| schema.name.ends_with("Request"))
+        .filter(|schema| schema.id.is_some_and(|key| SERVED.contains(&key)))
+        .collect();
+    for _ in 0..rounds {
+        let mut stream = TcpStream::connect(broker.bootstrap()).expect("the broker lives");
+        let patience = Some(Duration::from_millis(20));
+        stream.set_read_timeout(patience).expect("a socket option");
+        // A request as it may be, any of all; then some of its bytes are others.
+        let schema = &requests[random.below(requests.len())];
+        let versions = (schema.versions.max - schema.versions.min + 1) as usize;
+        let version = schema.versions.min + random.below(versions) as i16;
+        let mut body = Vec::new();
+        body.extend(schema.id.unwrap_or_default().to_be_bytes());
+        body.extend(version.to_be_bytes());
+        body.extend([0, 0, 0, 1, 0, 1, b'x']);
+        if schema.flexible_from.is_some_and(|first| version >= first) {
+            body.push(0);
+        }
+        body.extend(random::message(schema, version, &mut random).bytes);
+        for _ in 0..random.below(3) {
+            let at = random.below(body.len());
+            match random.below(4) {
+                0 => drop(body.splice(at..at, [0x7f, 0xff, 0xff, 0xff])),
+                1 => drop(body.splice(at..at, [0xff, 0xff, 0xff, 0xff, 0x0f])),
+                2 => body.truncate(at.max(1)),
+                _ => body[at] = random.draw() as u8,
+            }
+        }
+        let length = match random.below(10) {
+            0 => random.draw() as u32,
+            _ => body.len() as u32,
+        };
+        let _ = stream.write_all(&length.to_be_bytes());
+        let _ = stream.write_all(&body);
+        let mut answer = [0; 4];
+        match stream.read(&mut answer) {
+            Ok(0) => closed += 1,
+            Ok(_) => answered += 1,
+            // A reset is an end, too.
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => closed += 1,
+            Err(_) => {}
+        }
+    }
+    println!("{rounds} connections: {answered} answered, {closed} closed");
+    assert!(answered > rounds / 50 && closed > rounds / 5);
+    assert!(broker.resident_bytes() < 100 * MIB);
+    Client::metadata(&mut broker.client()).expect("an honest client is served");
+    let (status, _) = broker.stop();
+    assert!(status.success(), "{status}");
+}
