@@ -70,7 +70,9 @@ pub async fn bind(
             Ok(opened) => opened,
             Err(cause) => return Err(ListenError { listen, cause }),
         };
-        if !is_loopback(&socket) {
+        if is_loopback(&socket) {
+            tracing::info!("Listening on {}://{}:{port}.", listen.name, listen.host);
+        } else {
             tracing::warn!(
                 "Listener {}://{}:{port} is reachable from other machines, and there is no authentication: anyone who reaches it may read and write everything.",
                 listen.name,
