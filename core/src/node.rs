@@ -13,10 +13,10 @@ use crate::event::{Event, Level};
 use crate::ids::{ConnId, LeaderEpoch, LogId, NodeId, Offset, Uuid};
 use crate::io::{Boot, Cx, Effect, Effects, Halt, Input, Room, Wake};
 use crate::log::{LogStore, Notice};
-use crate::metadata::{Delta, Image, ReplayError};
+use crate::metadata::{Delta, Image, Listing, ReplayError};
 use crate::mutant::Mutants;
 use crate::partition::{Partitions, Replicas};
-use crate::quorum::{Quorum, QuorumConfig, QuorumEvent, SnapshotId};
+use crate::quorum::{Quorum, QuorumConfig, QuorumEvent, SnapshotId, checkpoint};
 use crate::rng::{Purpose, Rng};
 use crate::time::{Instant, Now};
 use crate::wire::MetadataRecord;
@@ -37,6 +37,8 @@ pub struct Node {
     /// The store has found everything that is on disk.
     logs_found: bool,
     phase: Phase,
+    /// How far the image is listed for a snapshot; it rests meanwhile.
+    listing: Option<Listing>,
     /// Work goes on in the next step.
     more: bool,
 }
@@ -84,6 +86,7 @@ impl Node {
             me: None,
             logs_found: false,
             phase: Phase::Starting,
+            listing: None,
             more: false,
             boot,
         }
@@ -104,6 +107,9 @@ impl Node {
         self.more = false;
         self.take(&mut cx, input);
         self.settle(&mut cx);
+        if self.phase != Phase::Halted {
+            self.write_snapshot(&mut cx);
+        }
     }
 
     /// Takes an input to its room.
@@ -158,7 +164,6 @@ impl Node {
             }
             moved |= self.start_further(cx);
             moved |= self.retire_directories(cx);
-            self.take_snapshot(cx);
             moved |= self.api.run(&mut self.rooms, cx) > 0;
             if !moved || self.phase == Phase::Halted {
                 return;
@@ -173,6 +178,9 @@ impl Node {
         while self.phase != Phase::Halted {
             if let Some(notice) = self.rooms.store.next_notice() {
                 self.on_notice(cx, notice);
+            } else if self.listing.is_some() {
+                // The image rests until it is written down.
+                break;
             } else if let Some(event) = self.rooms.quorum.next_event() {
                 self.on_quorum(cx, event);
             } else {
@@ -272,24 +280,41 @@ impl Node {
         }
     }
 
-    /// Writes the image down when the metadata log has grown enough since it last was.
-    fn take_snapshot(&mut self, cx: &mut Cx) {
-        let Rooms { quorum, image, .. } = &mut self.rooms;
-        if !quorum.is_snapshot_due(cx.now.mono) || image.in_transaction() {
-            return;
+    /// Writes the next piece of the image down, if the metadata log has grown enough since it last was.
+    fn write_snapshot(&mut self, cx: &mut Cx) {
+        let Rooms {
+            quorum,
+            image,
+            store,
+            ..
+        } = &mut self.rooms;
+        if self.listing.is_none() {
+            if !quorum.is_snapshot_due(cx.now.mono) || image.in_transaction() {
+                return;
+            }
+            let id = SnapshotId {
+                end: image.offset.next(),
+                epoch: image.epoch,
+            };
+            self.listing = quorum.begin_snapshot(cx, id).then(Listing::default);
         }
-        let id = SnapshotId {
-            end: image.offset.next(),
-            epoch: image.epoch,
+        let Some(listing) = &mut self.listing else {
+            return;
         };
-        quorum.take_snapshot(cx, id, image.to_versioned_records());
+        quorum.add_to_snapshot(&image.list(listing, checkpoint::BATCH_RECORDS));
+        if *listing == Listing::Done {
+            quorum.finish_snapshot(cx, store);
+            self.listing = None;
+        }
+        // What was committed meanwhile goes into the image now.
+        self.more = true;
     }
 
     /// A log that no topic has is left over only if everything that was loaded is committed: a removal that power loss could still undo
     /// must not remove a log.
     fn compare_logs(&mut self) {
         if self.logs_found && self.me.is_some() {
-            self.replicas.found(&self.rooms.store, &self.rooms.image);
+            self.replicas.found(&self.rooms.store);
         }
     }
 

@@ -112,7 +112,10 @@ impl Controller {
             .then(|| MetadataRecord::from(abort));
         let mut records: Vec<MetadataRecord> = open.into_iter().collect();
         if self.image.metadata_version() > 0 {
-            refuse_missing(&self.image)?;
+            refuse_missing(
+                &self.image,
+                "Start it with a release that does, and downgrade them there: kafka-features.sh downgrade",
+            )?;
             return Ok(records);
         }
         let latest = [latest_level().into()];
@@ -133,7 +136,10 @@ impl Controller {
                     .to_owned(),
             );
         }
-        refuse_missing(&image)?;
+        refuse_missing(
+            &image,
+            "Nothing was started from this directory yet: format it again, with kafka-storage.sh format or trialog format, and",
+        )?;
         let in_transaction = image.metadata_version() >= features::TRANSACTIONS_FROM;
         if in_transaction {
             records.push(
@@ -364,14 +370,19 @@ fn latest_level() -> FeatureLevelRecord {
     }
 }
 
-/// A cluster that relies on what this release lacks must not be served by it.
-fn refuse_missing(image: &Image) -> Result<(), String> {
+/// A cluster that relies on what this release lacks must not be served by it. `then` says how to come to levels that are served, which
+/// follow it as flags.
+fn refuse_missing(image: &Image, then: &str) -> Result<(), String> {
     let missing = features::missing(image.features.iter());
     if missing.is_empty() {
         return Ok(());
     }
+    let flags: Vec<String> = features::served_instead(image.features.iter())
+        .map(|(name, level)| format!("--feature {name}={level}"))
+        .collect();
     Err(format!(
-        "the cluster has finalized features that this release does not implement: {}. Start it with a release that does, and downgrade them there",
-        missing.join(", ")
+        "the cluster has finalized features that this release does not implement: {}. {then} {}",
+        missing.join(", "),
+        flags.join(" ")
     ))
 }

@@ -262,6 +262,10 @@ fn a_start_waits_for_the_logs_and_refuses_levels_that_it_lacks() {
         refused.contains("group.version=1, transaction.version=2"),
         "{refused}"
     );
+    assert!(
+        refused.ends_with("--feature group.version=0 --feature transaction.version=0"),
+        "{refused}"
+    );
     let no_level = bootstrap(&[("group.version", 0)]);
     let mut controller = Controller::new(&config);
     let refused = controller

@@ -164,6 +164,12 @@ impl LogStore {
             .map(|log| log.id)
     }
 
+    /// Above every log that there was so far.
+    #[must_use]
+    pub fn next_log(&self) -> LogId {
+        LogId(u32::try_from(self.logs.len()).unwrap_or(u32::MAX))
+    }
+
     /// What can be seen of a log; `None` once it is deleted.
     #[must_use]
     pub fn view(&self, id: LogId) -> Option<LogView<'_>> {

@@ -99,3 +99,16 @@ pub fn missing<'a>(finalized: impl Iterator<Item = (&'a Str, &'a i16)>) -> Vec<S
         .map(|(name, level)| format!("{name}={level}"))
         .collect()
 }
+
+/// Of the features among `finalized` whose level this release lacks: the nearest level that it has.
+pub fn served_instead<'a>(
+    finalized: impl Iterator<Item = (&'a Str, &'a i16)>,
+) -> impl Iterator<Item = (&'a Str, i16)> {
+    finalized
+        .filter(|(name, level)| !implements(name, **level))
+        .map(|(name, level)| {
+            let own = SUPPORTED.iter().find(|f| f.name == name.as_str());
+            let nearest = own.map_or(0, |feature| (*level).clamp(feature.min, feature.max));
+            (name, nearest)
+        })
+}

@@ -13,8 +13,8 @@ use crate::ids::{LeaderEpoch, Offset};
 use crate::mutant::{Mutant, Mutants};
 use crate::wire::{
     AccessControlEntryRecord, BrokerRegistrationChangeRecord, ClientQuotaRecord, ConfigRecord,
-    DelegationTokenRecord, F64Bits, FeatureLevelRecord, MetadataRecord, ProducerIdsRecord,
-    RegisterBrokerRecord, RegisterControllerRecord, Str, TopicRecord, UserScramCredentialRecord,
+    DelegationTokenRecord, F64Bits, FeatureLevelRecord, MetadataRecord, RegisterBrokerRecord,
+    RegisterControllerRecord, Str, TopicRecord, UserScramCredentialRecord,
 };
 
 /// What has properties: Kafka's resource type and a name.
@@ -87,7 +87,7 @@ fn broken(message: impl Into<String>) -> ReplayError {
 }
 
 /// A quota's entity: types and names, in the order of the record.
-type QuotaEntity = Vec<(Str, Option<Str>)>;
+pub(super) type QuotaEntity = Vec<(Str, Option<Str>)>;
 
 /// The metadata at one offset of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -434,101 +434,6 @@ impl Image {
                 "a record names broker {id} at epoch {epoch}, which is not registered"
             ))
         })
-    }
-
-    /// Records that give this image to an empty one, each with the version to write it in.
-    #[must_use]
-    pub fn to_versioned_records(&self) -> Vec<(MetadataRecord, i16)> {
-        let metadata_version = self.metadata_version();
-        let versioned = |record: MetadataRecord| {
-            let version = features::record_version(&record, metadata_version);
-            (record, version)
-        };
-        self.to_records().into_iter().map(versioned).collect()
-    }
-
-    /// Records that give this image to an empty one, in the order of Kafka's snapshots. Allocates as much as the image is large.
-    #[must_use]
-    pub fn to_records(&self) -> Vec<MetadataRecord> {
-        let mut records: Vec<MetadataRecord> = Vec::new();
-        // The metadata version first: it says how to read the rest.
-        let mut levels: Vec<_> = self.features.iter().collect();
-        levels.sort_by_key(|(name, _)| **name != features::METADATA_VERSION);
-        records.extend(levels.into_iter().map(|(name, level)| {
-            FeatureLevelRecord {
-                name: name.clone(),
-                feature_level: *level,
-                ..Default::default()
-            }
-            .into()
-        }));
-        records.extend(self.brokers.values().cloned().map(MetadataRecord::from));
-        records.extend(self.controllers.values().cloned().map(MetadataRecord::from));
-        let directories = self.metadata_version() >= features::DIRECTORIES_FROM;
-        for topic in self.topics.iter() {
-            records.push(
-                TopicRecord {
-                    name: topic.name.clone(),
-                    topic_id: topic.id,
-                    ..Default::default()
-                }
-                .into(),
-            );
-            let partitions = topic.partitions.iter();
-            records.extend(
-                partitions.map(|(index, partition)| {
-                    partition.record(topic.id, *index, directories).into()
-                }),
-            );
-        }
-        for (resource, properties) in &self.configs {
-            records.extend(properties.iter().map(|(name, value)| {
-                ConfigRecord {
-                    resource_type: resource.kind,
-                    resource_name: resource.name.clone(),
-                    name: Str::from(name.clone()),
-                    value: Some(Str::from(value.clone())),
-                    ..Default::default()
-                }
-                .into()
-            }));
-        }
-        records.extend(
-            self.quotas
-                .iter()
-                .map(|((entity, key), value)| quota_record(entity, key, *value).into()),
-        );
-        if self.next_producer_id > 0 {
-            records.push(
-                ProducerIdsRecord {
-                    broker_id: -1,
-                    broker_epoch: -1,
-                    next_producer_id: self.next_producer_id,
-                    ..Default::default()
-                }
-                .into(),
-            );
-        }
-        records.extend(self.acls.values().cloned().map(MetadataRecord::from));
-        records.extend(self.scram.values().cloned().map(MetadataRecord::from));
-        records.extend(self.tokens.values().cloned().map(MetadataRecord::from));
-        records
-    }
-}
-
-fn quota_record(entity: &QuotaEntity, key: &Str, value: F64Bits) -> ClientQuotaRecord {
-    use crate::wire::client_quota_record::EntityData;
-    let part = |(kind, name): &(Str, Option<Str>)| EntityData {
-        entity_type: kind.clone(),
-        entity_name: name.clone(),
-        ..Default::default()
-    };
-    ClientQuotaRecord {
-        entity: entity.iter().map(part).collect(),
-        key: key.clone(),
-        value,
-        remove: false,
-        ..Default::default()
     }
 }
 

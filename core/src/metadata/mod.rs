@@ -6,10 +6,12 @@
 pub mod delta;
 pub mod features;
 pub mod image;
+pub mod listing;
 pub mod topics;
 
 pub use delta::Delta;
 pub use image::{Image, ReplayError, Resource};
+pub use listing::Listing;
 pub use topics::{Partition, Topic, Topics};
 
 #[cfg(test)]

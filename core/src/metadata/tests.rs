@@ -231,6 +231,14 @@ fn a_snapshot_of_the_image_gives_the_image() {
     assert!(!image.brokers[&1].fenced);
     let (again, _) = replay(image.to_records());
     assert_eq!(again, image);
+    for most in [1, 2, 3, 5, 100] {
+        let (mut listing, mut pieces) = (super::Listing::default(), Vec::new());
+        while listing != super::Listing::Done {
+            let piece = image.list(&mut listing, most);
+            pieces.extend(piece.into_iter().map(|(record, _)| record));
+        }
+        assert_eq!(pieces, image.to_records(), "in pieces of {most}");
+    }
     for record in image.to_records() {
         let version = features::record_version(&record, image.metadata_version());
         let value = record

@@ -5,6 +5,7 @@
 //! stays short with many partitions.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use super::Partitions;
 use super::leader::{Assignment, Partition};
@@ -13,7 +14,7 @@ use crate::event::Event;
 use crate::ids::{LogId, NodeId, Offset, PartitionIndex, RequestId, Uuid};
 use crate::io::Cx;
 use crate::log::{self, LogStore, NewLog, StoreConfig};
-use crate::metadata::{Delta, Image, Resource};
+use crate::metadata::{Delta, Image, Resource, Topic};
 use crate::wire::Str;
 
 /// The most partitions that one piece looks at.
@@ -25,9 +26,16 @@ pub struct Replicas {
     node: NodeId,
     /// The store has found what is on disk.
     found: bool,
+    /// Logs that were found and are still to be compared with the metadata.
+    compare: Range<u32>,
     changed: BTreeSet<(Uuid, i32)>,
     removed: Vec<(Uuid, i32)>,
-    configured: BTreeSet<(Uuid, i32)>,
+    /// Topics that are gone, with the partitions that are not dealt with yet.
+    removed_topics: Vec<Topic>,
+    /// Topics whose properties changed, and up to which partition that is dealt with.
+    configured: BTreeMap<Uuid, i32>,
+    /// The properties of every topic may have changed; up to which partition that is dealt with.
+    all_configured: Option<Option<(Uuid, i32)>>,
     /// Created, not open yet.
     opening: BTreeSet<LogId>,
 }
@@ -42,9 +50,12 @@ impl Replicas {
         Replicas {
             node,
             found: false,
+            compare: 0..0,
             changed: BTreeSet::new(),
             removed: Vec::new(),
-            configured: BTreeSet::new(),
+            removed_topics: Vec::new(),
+            configured: BTreeMap::new(),
+            all_configured: None,
             opening: BTreeSet::new(),
         }
     }
@@ -52,36 +63,22 @@ impl Replicas {
     /// Notes what committed records have changed.
     pub fn note(&mut self, image: &Image, delta: Delta) {
         self.changed.extend(delta.partitions);
-        for topic in delta.topics_removed {
-            let gone = topic.partitions.keys().map(|index| (topic.id, *index));
-            self.removed.extend(gone);
-        }
+        self.removed_topics.extend(delta.topics_removed);
         for resource in delta.configs {
-            let all = resource.kind == Resource::BROKER;
-            let one = image.topics.by_name(&resource.name);
-            let one = one.filter(|_| resource.kind == Resource::TOPIC);
-            let topics = image.topics.iter().filter(|_| all).chain(one);
-            for topic in topics {
-                let indexes = topic.partitions.keys().map(|index| (topic.id, *index));
-                self.configured.extend(indexes);
+            if resource.kind == Resource::BROKER {
+                self.all_configured = Some(None);
+            } else if resource.kind == Resource::TOPIC
+                && let Some(topic) = image.topics.by_name(&resource.name)
+            {
+                self.configured.insert(topic.id, -1);
             }
         }
     }
 
-    /// The store has found what is on disk: `logs` without those that metadata knows are left over from topics that are gone.
-    pub fn found(&mut self, store: &LogStore, image: &Image) {
+    /// The store has found what is on disk: logs without those that metadata knows are left over from topics that are gone.
+    pub fn found(&mut self, store: &LogStore) {
         self.found = true;
-        for log in store.logs() {
-            let Some(view) = store.view(log) else {
-                continue;
-            };
-            let at = (view.topic_id, view.partition.0);
-            let ours = image.topics.partition(at.0, at.1);
-            let ours = ours.is_some_and(|partition| partition.replicas.contains(&self.node.0));
-            if !ours && view.topic_id != Uuid::METADATA_TOPIC {
-                self.removed.push(at);
-            }
-        }
+        self.compare = 0..store.next_log().0;
     }
 
     /// True if nothing is left to do: every partition is open or offline.
@@ -93,8 +90,13 @@ impl Replicas {
     /// True if [`Replicas::go_on`] has something to do.
     #[must_use]
     pub fn has_work(&self) -> bool {
-        self.found
-            && !(self.changed.is_empty() && self.removed.is_empty() && self.configured.is_empty())
+        let settled = self.compare.is_empty()
+            && self.changed.is_empty()
+            && self.removed.is_empty()
+            && self.removed_topics.is_empty()
+            && self.configured.is_empty()
+            && self.all_configured.is_none();
+        self.found && !settled
     }
 
     /// Does a piece of the work.
@@ -112,20 +114,13 @@ impl Replicas {
         }
         let mut properties = Properties::new(config, image);
         for _ in 0..PIECE {
-            if let Some((id, index)) = self.removed.pop() {
-                let index = PartitionIndex(index);
-                if let Some(mut partition) = partitions.remove(id, index) {
-                    let fetches = partition.watchers().collect();
-                    released.insert(partition.log, (partition.give_up(), fetches));
-                }
-                if let Some(log) = store.find(id, index) {
-                    self.opening.remove(&log);
-                    store.delete(cx, log);
-                }
+            if let Some((id, index)) = self.next_removed() {
+                self.remove(cx, store, partitions, (id, index), &mut released);
+            } else if let Some(log) = self.compare.next() {
+                self.compare(store, image, LogId(log));
             } else if let Some(at) = self.changed.pop_first() {
-                self.configured.remove(&at);
                 self.assign(cx, &mut properties, store, partitions, at, &mut released);
-            } else if let Some((id, index)) = self.configured.pop_first() {
+            } else if let Some((id, index)) = self.next_configured(image) {
                 let Some(partition) = partitions.find_mut(id, PartitionIndex(index)) else {
                     continue;
                 };
@@ -137,6 +132,71 @@ impl Replicas {
             }
         }
         released
+    }
+
+    fn next_removed(&mut self) -> Option<(Uuid, i32)> {
+        if let Some(at) = self.removed.pop() {
+            return Some(at);
+        }
+        while let Some(topic) = self.removed_topics.last_mut() {
+            if let Some((index, _)) = topic.partitions.pop_first() {
+                return Some((topic.id, index));
+            }
+            self.removed_topics.pop();
+        }
+        None
+    }
+
+    fn next_configured(&mut self, image: &Image) -> Option<(Uuid, i32)> {
+        while let Some(mut entry) = self.configured.first_entry() {
+            let (id, after) = (*entry.key(), *entry.get());
+            let topic = image.topics.by_id(id);
+            let next = topic.and_then(|topic| topic.partitions.range(after + 1..).next());
+            match next {
+                Some((index, _)) => {
+                    entry.insert(*index);
+                    return Some((id, *index));
+                }
+                None => entry.remove(),
+            };
+        }
+        let after = self.all_configured?;
+        let next = image.topics.partitions_after(after).next();
+        let next = next.map(|(id, index, _)| (id, index));
+        self.all_configured = next.map(Some);
+        next
+    }
+
+    fn remove(
+        &mut self,
+        cx: &mut Cx,
+        store: &mut LogStore,
+        partitions: &mut Partitions,
+        (id, index): (Uuid, i32),
+        released: &mut Released,
+    ) {
+        let index = PartitionIndex(index);
+        if let Some(mut partition) = partitions.remove(id, index) {
+            let fetches = partition.watchers().collect();
+            released.insert(partition.log, (partition.give_up(), fetches));
+        }
+        if let Some(log) = store.find(id, index) {
+            self.opening.remove(&log);
+            store.delete(cx, log);
+        }
+    }
+
+    /// A log that no topic has is left over.
+    fn compare(&mut self, store: &LogStore, image: &Image, log: LogId) {
+        let Some(view) = store.view(log) else {
+            return;
+        };
+        let at = (view.topic_id, view.partition.0);
+        let ours = image.topics.partition(at.0, at.1);
+        let ours = ours.is_some_and(|partition| partition.replicas.contains(&self.node.0));
+        if !ours && view.topic_id != Uuid::METADATA_TOPIC {
+            self.removed.push(at);
+        }
     }
 
     fn assign(

@@ -2,8 +2,6 @@
 //!
 //! Owns the bytes. Which records, and where the bytes go, is the caller's.
 
-use std::collections::VecDeque;
-
 use bytes::{Bytes, BytesMut};
 
 use super::records::{Batch, Content, Control, decode, encode_control, encode_records};
@@ -17,7 +15,7 @@ use crate::wire::{
 pub const BOOTSTRAP_FILE_NAME: &str = "bootstrap.checkpoint";
 
 /// The most records of one batch of a snapshot.
-const BATCH_RECORDS: usize = 1_000;
+pub const BATCH_RECORDS: usize = 1_000;
 
 /// Which part of the log a snapshot stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -87,12 +85,12 @@ impl Checkpoint {
             .records
             .iter()
             .map(|record| (record.clone(), version(record)));
-        let mut writer = CheckpointWriter::new(&head, records.collect(), epoch, now_ms);
-        loop {
-            if let Some(file) = writer.go_on() {
-                return file;
-            }
+        let records: Vec<_> = records.collect();
+        let mut writer = CheckpointWriter::new(&head, epoch, now_ms);
+        for piece in records.chunks(BATCH_RECORDS) {
+            writer.add(piece);
         }
+        writer.finish()
     }
 
     /// Reads the bytes of a file, in one go.
@@ -215,7 +213,6 @@ impl CheckpointReader {
 /// Writes a checkpoint batch by batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckpointWriter {
-    records: VecDeque<(MetadataRecord, i16)>,
     epoch: LeaderEpoch,
     now_ms: i64,
     bytes: BytesMut,
@@ -223,16 +220,10 @@ pub struct CheckpointWriter {
 }
 
 impl CheckpointWriter {
-    /// A file with `head` and `records`, each in its version. `epoch` goes into the batches.
+    /// A file with `head`. `epoch` goes into the batches.
     #[must_use]
-    pub fn new(
-        head: &Head,
-        records: Vec<(MetadataRecord, i16)>,
-        epoch: LeaderEpoch,
-        now_ms: i64,
-    ) -> CheckpointWriter {
+    pub fn new(head: &Head, epoch: LeaderEpoch, now_ms: i64) -> CheckpointWriter {
         let mut writer = CheckpointWriter {
-            records: records.into(),
             epoch,
             now_ms,
             bytes: BytesMut::new(),
@@ -253,17 +244,19 @@ impl CheckpointWriter {
         writer
     }
 
-    /// Adds the next batch; the file's bytes when it is whole.
-    pub fn go_on(&mut self) -> Option<Bytes> {
-        if self.records.is_empty() {
-            let foot = [Control::SnapshotFooter(SnapshotFooterRecord::default())];
-            self.push(&encode_control(&foot, self.now_ms), foot.len());
-            return Some(self.bytes.split().freeze());
+    /// Adds a batch of `records`, each in its version; nothing if there are none.
+    pub fn add(&mut self, records: &[(MetadataRecord, i16)]) {
+        if !records.is_empty() {
+            self.push(&encode_records(records, self.now_ms), records.len());
         }
-        let count = self.records.len().min(BATCH_RECORDS);
-        let records: Vec<_> = self.records.drain(..count).collect();
-        self.push(&encode_records(&records, self.now_ms), count);
-        None
+    }
+
+    /// The file's bytes.
+    #[must_use]
+    pub fn finish(mut self) -> Bytes {
+        let foot = [Control::SnapshotFooter(SnapshotFooterRecord::default())];
+        self.push(&encode_control(&foot, self.now_ms), foot.len());
+        self.bytes.freeze()
     }
 
     /// Adds a batch at the next offset. Base offset and epoch precede what the checksum covers.

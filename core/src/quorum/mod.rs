@@ -253,13 +253,13 @@ impl Quorum {
         &self.bootstrap
     }
 
-    /// When it wants to be woken: the next piece of the log or of a snapshot is due.
+    /// When it wants to be woken: the next piece of the log or of the snapshot that it starts from is due.
     #[must_use]
     pub fn next_wakeup(&self) -> Option<(Instant, Wake)> {
         self.resume_at.map(|at| (at, Wake::Continue))
     }
 
-    /// Goes on with the next piece of the log or of a snapshot if one is due.
+    /// Goes on with the next piece of the log or of the snapshot that it starts from, if one is due.
     pub fn on_wakeup<L: MetadataLog>(&mut self, cx: &mut Cx, store: &mut L) {
         if self.resume_at.take().is_none() {
             return;
@@ -267,7 +267,7 @@ impl Quorum {
         match self.phase {
             Phase::Restoring => self.restore(cx, store),
             Phase::Loading(None) => self.load(cx, store),
-            _ => self.go_on_with_snapshot(cx, store),
+            _ => {}
         }
     }
 

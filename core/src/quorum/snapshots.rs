@@ -1,7 +1,7 @@
 //! Snapshots of the metadata log (KIP-630): the start from the newest, writing a new one when the log has grown, and what may go then.
 //!
 //! A snapshot is on disk before a record that it stands for may go. Both ways it is taken batch by batch, so that a step stays short
-//! with a large image; only the caller's list of the image's records is made at once.
+//! with a large image.
 
 use bytes::Bytes;
 
@@ -64,48 +64,41 @@ impl Quorum {
             || (interval > 0 && waited >= u128::from(interval))
     }
 
-    /// Begins to write down the image at `id`, which every committed record up to there has made: `records` give it again.
-    pub fn take_snapshot(
-        &mut self,
-        cx: &mut Cx,
-        id: SnapshotId,
-        records: Vec<(MetadataRecord, i16)>,
-    ) {
+    /// Begins to write down the image at `id`, which every committed record up to there has made. False if the newest snapshot holds it
+    /// already.
+    pub fn begin_snapshot(&mut self, cx: &mut Cx, id: SnapshotId) -> bool {
         self.snapshots.bytes_since = 0;
         self.snapshots.taken_at = Some(cx.now.mono);
-        if self
-            .snapshots
-            .taken
-            .last()
-            .is_some_and(|newest| newest.end >= id.end)
-        {
-            return;
+        let newest = self.snapshots.taken.last();
+        if newest.is_some_and(|newest| newest.end >= id.end) {
+            return false;
         }
         let head = Head {
             last_timestamp: self.snapshots.last_timestamp,
             kraft_version: self.kraft_version,
             voters: self.voters.clone().filter(|_| self.kraft_version > 0),
         };
-        let writer = CheckpointWriter::new(&head, records, id.epoch, cx.now.wall.0);
+        let writer = CheckpointWriter::new(&head, id.epoch, cx.now.wall.0);
         self.snapshots.writing = Some(Writing::Encoding(id, Box::new(writer)));
-        self.resume_at = Some(cx.now.mono);
+        true
     }
 
-    /// Adds the next batch of the snapshot that is written.
-    pub(super) fn go_on_with_snapshot<L: MetadataLog>(&mut self, cx: &mut Cx, store: &mut L) {
-        let (Some(log), Some(Writing::Encoding(id, writer))) =
-            (self.log, &mut self.snapshots.writing)
-        else {
-            return;
-        };
-        let id = *id;
-        match writer.go_on() {
-            None => self.resume_at = Some(cx.now.mono),
-            Some(file) => {
-                let read = store.replace_file(cx, log, &id.file_name(), file);
-                self.snapshots.writing = Some(Writing::Storing(id, read));
-            }
+    /// Adds the next of the records that give the image again: at most [`checkpoint::BATCH_RECORDS`] or a few more.
+    pub fn add_to_snapshot(&mut self, records: &[(MetadataRecord, i16)]) {
+        if let Some(Writing::Encoding(_, writer)) = &mut self.snapshots.writing {
+            writer.add(records);
         }
+    }
+
+    /// Every record was added: the snapshot goes to disk.
+    pub fn finish_snapshot<L: MetadataLog>(&mut self, cx: &mut Cx, store: &mut L) {
+        self.snapshots.writing = match (self.log, self.snapshots.writing.take()) {
+            (Some(log), Some(Writing::Encoding(id, writer))) => {
+                let read = store.replace_file(cx, log, &id.file_name(), writer.finish());
+                Some(Writing::Storing(id, read))
+            }
+            (_, other) => other,
+        };
     }
 
     /// A snapshot is on disk, or cannot be: the log stays as it is then, and the next one is tried when it is due. False if the

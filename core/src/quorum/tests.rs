@@ -675,11 +675,12 @@ impl World {
             epoch: self.quorum.epoch(),
         };
         let records = vec![(MetadataRecord::from(NoOpRecord::default()), 0); 2500];
-        self.with(|quorum, cx, _| quorum.take_snapshot(cx, id, records));
-        while self.quorum.next_wakeup().is_some() {
+        assert!(self.with(|quorum, cx, _| quorum.begin_snapshot(cx, id)));
+        for piece in records.chunks(1000) {
             assert!(!self.quorum.is_snapshot_due(Instant(0)), "one at a time");
-            self.with(|quorum, cx, store| quorum.on_wakeup(cx, store));
+            self.quorum.add_to_snapshot(piece);
         }
+        self.with(|quorum, cx, store| quorum.finish_snapshot(cx, store));
         let (read, name, content) = self.store.replacing.take().expect("it is stored");
         assert_eq!(name, id.file_name());
         self.store.files.insert(name, content);
