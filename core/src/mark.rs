@@ -44,3 +44,46 @@ pub enum Mark {
     /// The frontier file was rotated.
     FrontierRotated,
 }
+
+impl Mark {
+    /// Every mark.
+    pub const ALL: [Mark; 19] = [
+        Mark::TornTailCut,
+        Mark::RotDetected,
+        Mark::IndexRebuilt,
+        Mark::StaleCompletion,
+        Mark::DuplicateBatch,
+        Mark::OutOfOrderSequence,
+        Mark::ProducerFenced,
+        Mark::SegmentRolled,
+        Mark::RetentionDeletedSegment,
+        Mark::GroupCommit,
+        Mark::FetchWokenByAppend,
+        Mark::FetchTimedOut,
+        Mark::IncrementalFetch,
+        Mark::DirectoryFenced,
+        Mark::ConnectionPaused,
+        Mark::FrameRejected,
+        Mark::CleanStart,
+        Mark::UncleanStart,
+        Mark::FrontierRotated,
+    ];
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_is_in_the_order_of_the_marks_and_whole() {
+        for (nth, mark) in Mark::ALL.into_iter().enumerate() {
+            assert_eq!(mark as usize, nth, "{mark:?}");
+        }
+        let last = Mark::ALL[Mark::ALL.len() - 1];
+        // A mark that is added at the end must be added to the list too.
+        match last {
+            Mark::FrontierRotated => {}
+            other => panic!("{other:?} is not the last"),
+        }
+    }
+}

@@ -33,11 +33,13 @@ pub enum Fault {
     DiskError,
     /// The disk is full for a while.
     DiskFull,
+    /// The threads that do the jobs of work are starved for a while.
+    SlowWork,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Fault; 11] = [
+    pub const ALL: [Fault; 12] = [
         Fault::ProcessCrash,
         Fault::PowerCut,
         Fault::CleanRestart,
@@ -49,6 +51,7 @@ impl Fault {
         Fault::SlowDisk,
         Fault::DiskError,
         Fault::DiskFull,
+        Fault::SlowWork,
     ];
 
     /// Its name in reports.
@@ -66,6 +69,7 @@ impl Fault {
             Fault::SlowDisk => "slow-disk",
             Fault::DiskError => "disk-error",
             Fault::DiskFull => "disk-full",
+            Fault::SlowWork => "slow-work",
         }
     }
 
@@ -83,6 +87,7 @@ impl Fault {
             Fault::SlowDisk => (40, 12),
             Fault::DiskError => (12, 30),
             Fault::DiskFull => (12, 25),
+            Fault::SlowWork => (40, 8),
         }
     }
 }
@@ -193,7 +198,7 @@ pub fn lasts(choices: &mut Choices, fault: Fault) -> u64 {
         Fault::PowerCut => (300 * MILLISECOND, 8 * SECOND),
         Fault::Pause => (50 * MILLISECOND, 4 * SECOND),
         Fault::Clog => (100 * MILLISECOND, 12 * SECOND),
-        Fault::SlowDisk => (200 * MILLISECOND, 4 * SECOND),
+        Fault::SlowDisk | Fault::SlowWork => (200 * MILLISECOND, 4 * SECOND),
         Fault::DiskError => (SECOND, 4 * SECOND),
         Fault::DiskFull => (300 * MILLISECOND, 4 * SECOND),
         Fault::Reset | Fault::ClientVanishes | Fault::ClockJump => (0, 0),

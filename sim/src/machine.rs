@@ -37,6 +37,8 @@ pub struct Machine {
     pub paused_until: u64,
     /// The disk is slow until this simulated time.
     pub slow_until: u64,
+    /// Jobs of work are slow until this simulated time.
+    pub starved_until: u64,
     /// Operations of this kind fail, so many more.
     pub failing: Option<(&'static str, u32)>,
     /// The disk failed or was full in this life: the node may have fenced it.
@@ -109,6 +111,7 @@ impl Machine {
             life: 0,
             paused_until: 0,
             slow_until: 0,
+            starved_until: 0,
             failing: None,
             hurt: false,
             stopping: false,

@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use trialog_core::wire::batch::Compression;
+
 use crate::check::{Judge, Tp};
 use crate::choice::{Choices, Subsystem};
 use crate::client::admin::{self, Admin, NewTopic};
@@ -12,6 +14,16 @@ use crate::client::consumer::{self, Consumer};
 use crate::client::producer::{self, Producer};
 use crate::client::{Client, MILLISECOND, Profile, SECOND};
 
+/// What producers compress with.
+const CODECS: [Compression; 7] = [
+    Compression::None,
+    Compression::None,
+    Compression::None,
+    Compression::Gzip,
+    Compression::Snappy,
+    Compression::Lz4,
+    Compression::Zstd,
+];
 /// Topics that live through a run.
 const LASTING: u32 = 3;
 
@@ -123,6 +135,25 @@ fn new_topic(draw: &mut Draw<'_>, topic: u32) -> NewTopic {
     if let Some(value) = draw.pick(&[None, None, Some("96"), Some("240")], what) {
         set("segment.index.bytes", value);
     }
+    // The first topic keeps everything as it was sent: in every seed something has the strongest promise.
+    if topic > 0 {
+        let codecs = ["gzip", "snappy", "lz4", "zstd", "uncompressed", "producer"];
+        if draw.below(3, what) == 0 {
+            set("compression.type", draw.pick(&codecs, what));
+        }
+        if draw.below(4, what) == 0 {
+            set("message.timestamp.type", "LogAppendTime");
+        }
+        if let Some(value) = draw.pick(&[None, None, None, Some("300"), Some("1000")], what) {
+            set("max.message.bytes", value);
+        }
+        if let Some(value) = draw.pick(&[None, None, None, Some("2000"), Some("15000")], what) {
+            set("retention.ms", value);
+        }
+        if let Some(value) = draw.pick(&[None, None, None, Some("2000"), Some("20000")], what) {
+            set("retention.bytes", value);
+        }
+    }
     NewTopic {
         topic,
         partitions: 1 + i32::try_from(draw.below(3, what)).unwrap_or(0),
@@ -165,10 +196,16 @@ fn producer(draw: &mut Draw<'_>, judge: &mut Judge, nth: u64, all: &[Tp]) -> Cli
         retry_backoff: draw.pick(&[10, 100], what) * MILLISECOND,
         disorder_ms: draw.pick(&[0, 50, 5000], what),
         partitions: some(draw, all, what),
+        codec: draw.pick(&CODECS, what),
     };
     let ordered = idempotent || max_in_flight == 1;
-    let number = judge.add_producer(idempotent, ordered);
-    Client::Producer(Producer::new(settings, profile(draw, 1 + nth), number))
+    let number = judge.add_producer(idempotent, ordered, settings.codec);
+    let mut profile = profile(draw, 1 + nth);
+    if settings.codec == Compression::Zstd {
+        // Produce takes zstd from version 7 on. KIP-110.
+        profile.age = profile.age.min(4);
+    }
+    Client::Producer(Producer::new(settings, profile, number))
 }
 
 fn consumer(draw: &mut Draw<'_>, nth: u64, all: &[Tp]) -> Client {
@@ -221,7 +258,7 @@ fn properties(draw: &mut Draw<'_>) -> BTreeMap<String, String> {
     );
     set(
         "log.retention.check.interval.ms",
-        draw.pick(&[None, Some("1000")], 124),
+        draw.pick(&[None, Some("500"), Some("2000")], 124),
     );
     properties
 }

@@ -95,13 +95,17 @@ fn replay_line(seed: u64, duration: Span, mutant: Option<&str>) -> String {
     )
 }
 
-/// A violation as one object.
-fn violation_json(violation: Option<&trialog_sim::Violation>) -> serde_json::Value {
+/// A violation as one object, with the line that shows it again.
+fn violation_json(
+    violation: Option<&trialog_sim::Violation>,
+    replay: impl FnOnce() -> String,
+) -> serde_json::Value {
     violation.map_or(serde_json::Value::Null, |violation| {
         serde_json::json!({
             "invariant": violation.invariant.name(),
             "at_ms": violation.at / 1_000_000,
             "message": violation.message,
+            "replay": replay(),
         })
     })
 }

@@ -109,6 +109,10 @@ fn search(start: u64, args: &Args, jobs: usize, mutant: Mutant) -> Search {
         mutant: Some(mutant),
         ..Options::default()
     };
+    let healthy = Options {
+        mutant: None,
+        ..options
+    };
     let mut search = Search {
         seeds: 0,
         wall_ms: 0.0,
@@ -119,7 +123,9 @@ fn search(start: u64, args: &Args, jobs: usize, mutant: Mutant) -> Search {
         search.seeds += 1;
         search.wall_ms += wall_ms;
         if report.verdict == Verdict::Violated {
-            search.found = Some(report);
+            // Where the healthy node is found guilty too, nothing is said of the mutant.
+            let alarm = trialog_sim::run(report.seed, &healthy).verdict == Verdict::Violated;
+            search.found = (!alarm).then_some(report);
         }
         search.found.is_none()
     });
@@ -192,7 +198,11 @@ impl Line {
             replay: found
                 .first()
                 .map(|report| replay_line(report.seed, duration, Some(mutant.name()))),
-            violation: violation_json(found.first().and_then(|report| report.violation.as_ref())),
+            violation: found.first().map_or(serde_json::Value::Null, |report| {
+                violation_json(report.violation.as_ref(), || {
+                    replay_line(report.seed, duration, Some(mutant.name()))
+                })
+            }),
         }
     }
 

@@ -94,7 +94,7 @@ fn progress_bar(many: u64) -> ProgressBar {
 
 fn json(timed: &Timed, duration: Span) -> serde_json::Value {
     let report = &timed.report;
-    let mut object = serde_json::json!({
+    serde_json::json!({
         "seed": report.seed,
         "hash": format!("{:016x}", report.hash),
         "events": report.events,
@@ -103,12 +103,10 @@ fn json(timed: &Timed, duration: Span) -> serde_json::Value {
         "wall_ms": timed.wall_ms.round() as u64,
         "faults": report.faults,
         "verdict": report.verdict.name(),
-        "violation": violation_json(report.violation.as_ref()),
-    });
-    if report.violation.is_some() {
-        object["replay"] = replay_line(report.seed, duration, None).into();
-    }
-    object
+        "violation": violation_json(report.violation.as_ref(), || {
+            replay_line(report.seed, duration, None)
+        }),
+    })
 }
 
 /// What a person wants to hear of one seed: everything if it is the only one, else what is wrong.
@@ -144,13 +142,14 @@ struct Fleet {
     seeds: u64,
     violated: u64,
     inconclusive: u64,
-    events: u64,
-    simulated_ms: u64,
     wall_ms: f64,
     operations: Vec<u64>,
+    events: Vec<u64>,
+    simulated_s: Vec<u64>,
     kinds: Vec<u64>,
     faults: BTreeMap<&'static str, (u64, u64)>,
     marks: BTreeMap<Mark, u64>,
+    violations: BTreeMap<&'static str, u64>,
 }
 
 impl Fleet {
@@ -159,10 +158,10 @@ impl Fleet {
         self.seeds += 1;
         self.violated += u64::from(report.verdict == Verdict::Violated);
         self.inconclusive += u64::from(report.verdict == Verdict::Inconclusive);
-        self.events += report.events;
-        self.simulated_ms += report.simulated_ms;
         self.wall_ms += timed.wall_ms;
         self.operations.push(report.operations);
+        self.events.push(report.events);
+        self.simulated_s.push(report.simulated_ms / 1000);
         self.kinds.push(report.faults.len() as u64);
         for (kind, count) in &report.faults {
             let entry = self.faults.entry(kind).or_default();
@@ -172,45 +171,32 @@ impl Fleet {
         for mark in report.marks.keys() {
             *self.marks.entry(*mark).or_default() += 1;
         }
+        if let Some(violation) = &report.violation {
+            let name = violation.invariant.name();
+            *self.violations.entry(name).or_default() += 1;
+        }
     }
 
     fn table(&mut self, elapsed: f64) -> String {
-        let mut runs = Table::new();
-        runs.load_style(presets::NOTHING)
-            .set_content_arrangement(ContentArrangement::Dynamic);
         let passed = self.seeds - self.violated - self.inconclusive;
-        let mut row = |name: &str, value: String| {
-            runs.add_row(vec![name.to_owned(), value]);
-        };
-        row(
-            "seeds",
-            format!(
-                "{}: {passed} passed, {} violated, {} inconclusive",
-                self.seeds, self.violated, self.inconclusive
-            ),
+        let mut text = format!(
+            "{} seeds: {passed} passed, {} violated, {} inconclusive\n\n",
+            self.seeds, self.violated, self.inconclusive
         );
-        row("operations a seed", spread(&mut self.operations));
-        row("kinds of fault a seed", spread(&mut self.kinds));
-        let simulated = self.simulated_ms as f64 / 1000.0;
-        let cpu = self.wall_ms / 1000.0;
-        row(
-            "simulated",
-            format!("{simulated:.0} s in {elapsed:.1} s ({cpu:.1} s on all threads)"),
-        );
-        let operations: u64 = self.operations.iter().sum();
-        row(
-            "a thread's second",
-            format!(
-                "{:.0} simulated seconds, {:.0} operations, {:.0} events",
-                simulated / cpu,
-                operations as f64 / cpu,
-                self.events as f64 / cpu
-            ),
-        );
-        let mut faults = Table::new();
-        faults
-            .load_style(presets::NOTHING)
-            .set_header(vec!["fault", "seeds", "times"]);
+        let mut spreads = plain(&["a seed", "min", "p10", "median", "p90", "max"]);
+        let totals =
+            [&self.operations, &self.events, &self.simulated_s].map(|all| all.iter().sum());
+        for (name, values) in [
+            ("operations", &mut self.operations),
+            ("events", &mut self.events),
+            ("simulated seconds", &mut self.simulated_s),
+            ("kinds of fault", &mut self.kinds),
+        ] {
+            let mut row = vec![name.to_owned()];
+            row.extend(spread(values).map(|value| value.to_string()));
+            spreads.add_row(row);
+        }
+        let mut faults = plain(&["fault", "seeds", "times"]);
         for (kind, (seeds, times)) in &self.faults {
             faults.add_row(vec![
                 (*kind).to_owned(),
@@ -218,15 +204,34 @@ impl Fleet {
                 times.to_string(),
             ]);
         }
-        let marks: Vec<String> = self
-            .marks
-            .iter()
-            .map(|(mark, seeds)| format!("{mark:?} {seeds}"))
-            .collect();
-        format!(
-            "{runs}\n\n{faults}\n\nrare branches reached, by seeds: {}",
-            marks.join(", ")
-        )
+        let reached = |(mark, seeds): (&Mark, &u64)| format!("{mark:?} {seeds}");
+        let never = |mark: &Mark| !self.marks.contains_key(mark);
+        text += &format!(
+            "{spreads}\n\n{faults}\n\nrare branches reached, by seeds: {}\nnever reached: {}\n",
+            listed(self.marks.iter().map(reached)),
+            listed(
+                Mark::ALL
+                    .iter()
+                    .copied()
+                    .filter(never)
+                    .map(|mark| format!("{mark:?}"))
+            ),
+        );
+        if !self.violations.is_empty() {
+            let broken = self.violations.iter();
+            let broken = broken.map(|(name, seeds)| format!("{name} {seeds}"));
+            text += &format!("promises broken, by seeds: {}\n", listed(broken));
+        }
+        let [operations, events, simulated]: [u64; 3] = totals;
+        let cpu = (self.wall_ms / 1000.0).max(f64::MIN_POSITIVE);
+        text += &format!(
+            "{:.1} seeds a second in {elapsed:.1} s; a thread's second: {:.0} simulated seconds, {:.0} operations, {:.0} events",
+            self.seeds as f64 / elapsed.max(f64::MIN_POSITIVE),
+            simulated as f64 / cpu,
+            operations as f64 / cpu,
+            events as f64 / cpu
+        );
+        text
     }
 
     fn verdict(&self) -> Result<(), Failure> {
@@ -242,15 +247,39 @@ impl Fleet {
     }
 }
 
-fn spread(values: &mut [u64]) -> String {
+fn plain(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_header(header.to_vec());
+    table
+}
+
+fn listed(items: impl Iterator<Item = String>) -> String {
+    let items: Vec<String> = items.collect();
+    match items.is_empty() {
+        true => "none".to_owned(),
+        false => items.join(", "),
+    }
+}
+
+/// The least, the value that a tenth are not above, the median, the value that nine tenths are not above, and the greatest.
+fn spread(values: &mut [u64]) -> [u64; 5] {
     values.sort_unstable();
-    let at = |percent: usize| values.get((values.len().saturating_sub(1)) * percent / 100);
-    let show = |percent| at(percent).copied().unwrap_or(0);
-    format!(
-        "least {}, 5 of 100 below {}, median {}, most {}",
-        show(0),
-        show(5),
-        show(50),
-        show(100)
-    )
+    let at = |percent: usize| values.get(values.len().saturating_sub(1) * percent / 100);
+    [0, 10, 50, 90, 100].map(|percent| at(percent).copied().unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spread_has_its_ends_and_its_middle() {
+        let mut values: Vec<u64> = (0..=100).rev().collect();
+        assert_eq!(spread(&mut values), [0, 10, 50, 90, 100]);
+        assert_eq!(spread(&mut [7]), [7; 5]);
+        assert_eq!(spread(&mut []), [0; 5]);
+    }
 }

@@ -247,6 +247,15 @@ impl Connections {
         begun.collect()
     }
 
+    /// Nothing that waits on a connection begins any more.
+    pub fn drop_waiting(&mut self, conn: ConnId) {
+        if let Some(connection) = self.connections.get_mut(&conn) {
+            let (requests, bytes) = connection.drop_queued();
+            self.held -= bytes;
+            self.waiting -= requests;
+        }
+    }
+
     /// Where a request came in; `None` once it is answered.
     #[must_use]
     pub fn listener_of(&self, request: RequestId) -> Option<ListenerId> {

@@ -200,9 +200,12 @@ impl Api {
         self.connections.close_all(cx.out);
     }
 
-    /// A connection has ended. Its fetches end; what changes something goes on, as it would if the answer were lost.
+    /// A connection has ended. Its fetches end, and so do batches that are not appended yet; what changes something else
+    /// goes on, as it would if the answer were lost.
     pub fn closed(&mut self, rooms: &mut Rooms, cx: &mut Cx, conn: ConnId) {
-        for id in self.connections.closed(conn) {
+        let begun = self.connections.closed(conn);
+        self.abandon_produce(cx, conn);
+        for id in begun {
             match self.requests.remove(&id) {
                 Some(Waiting::Fetch(wait)) if Api::is_watching(&wait) => {
                     self.abandon_fetch(rooms, cx, wait);

@@ -63,8 +63,8 @@ struct Slot {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum State {
-    /// The records are being checked.
-    Checking,
+    /// The records are being checked; this brings what the check found.
+    Checking(Token),
     /// What the check said.
     Checked(Box<Result<ValidBatch, RecordsFault>>),
     /// Appended; everything below `end` must be acknowledged.
@@ -177,7 +177,7 @@ impl Api {
                     None => target.and(Err(ErrorCode::INVALID_REQUIRED_ACKS)),
                 };
                 let slot = self.check_records(rooms, cx, &wait, target, index, partition.records);
-                wait.unchecked += usize::from(slot.state == State::Checking);
+                wait.unchecked += usize::from(matches!(slot.state, State::Checking(_)));
                 wait.slots.push(slot);
             }
         }
@@ -217,7 +217,7 @@ impl Api {
                     let rules = view.config.rules(cx.now.wall);
                     let job = Job::Validate { records, rules };
                     cx.out.push(Effect::Work { token, job });
-                    State::Checking
+                    State::Checking(token)
                 }
                 Err(error) => State::Done(Outcome::failed(error)),
             },
@@ -244,7 +244,7 @@ impl Api {
         };
         let conn = wait.asked.conn;
         if let Some(slot) = wait.slots.get_mut(checking.slot)
-            && slot.state == State::Checking
+            && matches!(slot.state, State::Checking(_))
         {
             slot.state = State::Checked(Box::new(result));
             wait.unchecked -= 1;
@@ -275,6 +275,32 @@ impl Api {
             if let Some(Waiting::Produce(wait)) = self.requests.remove(&first) {
                 self.append(rooms, cx, wait);
             }
+        }
+    }
+
+    /// The client has gone before its requests were appended: it will send them again. They are dropped, and with them
+    /// what came behind them, as if nothing of it had arrived. What asks for no answer (acks=0) is never sent again: it goes on.
+    pub(super) fn abandon_produce(&mut self, cx: &mut Cx, conn: ConnId) {
+        let goes_on = |id: &RequestId| {
+            let request = self.requests.get(id);
+            matches!(request, Some(Waiting::Produce(wait)) if wait.acks == Acks::None)
+        };
+        let Some(queue) = self.appends.get(&conn) else {
+            return;
+        };
+        if queue.iter().any(goes_on) {
+            return;
+        }
+        self.connections.drop_waiting(conn);
+        for id in self.appends.remove(&conn).unwrap_or_default() {
+            if let Some(Waiting::Produce(wait)) = self.requests.remove(&id) {
+                for slot in wait.slots {
+                    if let State::Checking(token) = slot.state {
+                        self.pending.cancel(token);
+                    }
+                }
+            }
+            self.connections.finish(id, Answer::Silent, cx.out);
         }
     }
 

@@ -126,14 +126,15 @@ impl Partition {
         begins
     }
 
-    /// The log is open: it starts at `start`, is safe up to `durable`.
-    pub fn opened(&mut self, start: Offset, durable: Offset, end: Offset) {
+    /// The log is open: it starts at `start`, was committed up to `high_watermark` as far as is known, and is safe up to `durable`.
+    pub fn opened(&mut self, start: Offset, high_watermark: Offset, durable: Offset, end: Offset) {
         self.open = true;
         self.written = durable;
         self.durable = durable;
         self.epoch_start = end;
         self.durable_start = start;
-        self.high_watermark = start;
+        // What the log keeps of it: retention goes by that before anybody leads.
+        self.high_watermark = high_watermark.min(durable).max(start);
         self.advance();
     }
 
@@ -420,7 +421,7 @@ mod tests {
             LogId(0),
             assignment,
         );
-        partition.opened(Offset(0), Offset(0), Offset(0));
+        partition.opened(Offset(0), Offset(0), Offset(0), Offset(0));
         partition
     }
 

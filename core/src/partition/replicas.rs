@@ -293,7 +293,7 @@ impl Replicas {
             partition.went_offline();
             return;
         }
-        partition.opened(view.start, view.durable, view.end);
+        partition.opened(view.start, view.high_watermark, view.durable, view.end);
         store.note_high_watermark(log, partition.high_watermark());
         if partition.leads() {
             store.begin_epoch(cx, log, partition.assignment().leader_epoch);

@@ -2,7 +2,7 @@
 //!
 //! A job owns its input and returns facts; the same job gives the same facts on any thread, machine and day. Owns no state.
 
-mod codec;
+pub mod codec;
 mod find;
 mod records;
 mod scan;

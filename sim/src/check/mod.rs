@@ -7,13 +7,20 @@
 //! never looks inside the node; [`image`] does.
 
 pub mod image;
+mod invariant;
+mod last;
 mod partition;
+mod reads;
 mod topics;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use invariant::{Invariant, Violation};
 pub use partition::{Lookup, Target};
-pub use topics::TopicState;
+pub use reads::{Poll, Polled};
+pub use topics::{TopicRules, TopicState, name_of, next_of_name};
+
+use trialog_core::wire::batch::Compression;
 
 use partition::PartitionModel;
 use topics::TopicModel;
@@ -51,75 +58,8 @@ impl std::fmt::Display for RecordId {
     }
 }
 
-/// The promise that a run found broken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Invariant {
-    /// D: an acknowledged write, or one that a consumer has read, survives what its promise survives.
-    Lost,
-    /// M: one offset holds one record for ever.
-    InconsistentOffset,
-    /// X: an idempotent producer causes no duplicate, a plain one none without a retry.
-    Duplicate,
-    /// Records of one producer keep their order, and an idempotent producer leaves no gap.
-    Order,
-    /// Offsets are dense: a poll skips nothing.
-    PollSkip,
-    /// C: nobody reads above the high watermark.
-    AboveHighWatermark,
-    /// The high watermark of a reader never goes back.
-    HighWatermarkRegressed,
-    /// G1a: nobody reads what was refused.
-    RefusedRead,
-    /// A record is as it was sent: its bytes, timestamp and partition.
-    Altered,
-    /// A lookup by timestamp names the first record that is not older.
-    TimestampLookup,
-    /// R: the metadata that clients see, and the image, equal the replay of the metadata log.
-    Replay,
-    /// V: progress after the faults end.
-    Progress,
-    /// An answer that the protocol does not allow.
-    Protocol,
-    /// The node panicked, or a check of its own failed.
-    NodeInvariant,
-    /// The node broke the contract of the boundary.
-    Boundary,
-}
-
-impl Invariant {
-    /// Its name in reports.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Invariant::Lost => "lost",
-            Invariant::InconsistentOffset => "inconsistent-offset",
-            Invariant::Duplicate => "duplicate",
-            Invariant::Order => "order",
-            Invariant::PollSkip => "poll-skip",
-            Invariant::AboveHighWatermark => "above-high-watermark",
-            Invariant::HighWatermarkRegressed => "high-watermark-regressed",
-            Invariant::RefusedRead => "refused-read",
-            Invariant::Altered => "altered",
-            Invariant::TimestampLookup => "timestamp-lookup",
-            Invariant::Replay => "replay",
-            Invariant::Progress => "progress",
-            Invariant::Protocol => "protocol",
-            Invariant::NodeInvariant => "node-invariant",
-            Invariant::Boundary => "boundary",
-        }
-    }
-}
-
-/// A broken promise: which, when and the sentence about it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Violation {
-    /// Which promise.
-    pub invariant: Invariant,
-    /// Simulated time in nanoseconds.
-    pub at: u64,
-    /// What was promised and what happened.
-    pub message: String,
-}
+/// A record alone in its batch takes no more bytes than this besides its value, whatever the codec does to it.
+const OVERHEAD_MAX: u64 = 160;
 
 /// What became of a send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,43 +78,22 @@ enum SendState {
 struct Send {
     to: Tp,
     timestamp: i64,
+    /// The append time that the broker gave it, where topics have it so.
+    stamped: Option<i64>,
+    /// No more bytes than this are its part of the log.
+    bytes: u64,
     attempts: u32,
     state: SendState,
     /// Where it was first seen or acknowledged.
     place: Option<i64>,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct ProducerModel {
     idempotent: bool,
     ordered: bool,
+    codec: Compression,
     sends: Vec<Send>,
-}
-
-/// A record as a consumer got it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Polled {
-    /// Its offset.
-    pub offset: i64,
-    /// Who it is; `None` if its value is none of ours.
-    pub id: Option<RecordId>,
-    /// Its timestamp in milliseconds.
-    pub timestamp: i64,
-}
-
-/// What a partition's answer to a fetch said.
-#[derive(Clone, Debug)]
-pub struct Poll {
-    /// Which partition.
-    pub tp: Tp,
-    /// The offset that was asked for.
-    pub from: i64,
-    /// [`Judge::promised_end`] when the request left.
-    pub floor: i64,
-    /// The high watermark of the answer.
-    pub high_watermark: i64,
-    /// The records from the offset on.
-    pub records: Vec<Polled>,
 }
 
 /// Everything that was promised and seen in one run.
@@ -185,6 +104,8 @@ pub struct Judge {
     partitions: BTreeMap<Tp, PartitionModel>,
     producers: Vec<ProducerModel>,
     producer_ids: BTreeSet<i64>,
+    /// The greatest wall-clock time that the broker ever had, in milliseconds: retention may go by it.
+    broker_wall_ms: i64,
     operations: u64,
     violation: Option<Violation>,
 }
@@ -199,6 +120,11 @@ impl Judge {
     /// The simulated time of what is told from now on.
     pub fn at(&mut self, now: u64) {
         self.now = now;
+    }
+
+    /// What the broker's wall clock shows, in milliseconds.
+    pub fn broker_wall(&mut self, ms: i64) {
+        self.broker_wall_ms = self.broker_wall_ms.max(ms);
     }
 
     /// The first broken promise.
@@ -230,21 +156,24 @@ impl Judge {
     }
 
     /// A producer joins; its number is returned. `ordered`: at most one request in flight, or idempotent.
-    pub fn add_producer(&mut self, idempotent: bool, ordered: bool) -> u32 {
+    pub fn add_producer(&mut self, idempotent: bool, ordered: bool, codec: Compression) -> u32 {
         self.producers.push(ProducerModel {
             idempotent,
             ordered,
+            codec,
             sends: Vec::new(),
         });
         u32::try_from(self.producers.len() - 1).expect("few producers")
     }
 
-    /// A producer will send one more record.
-    pub fn sends(&mut self, producer: u32, to: Tp, timestamp: i64) -> RecordId {
+    /// A producer will send one more record, with a value of `len` bytes.
+    pub fn sends(&mut self, producer: u32, to: Tp, timestamp: i64, len: usize) -> RecordId {
         let sends = &mut self.producers[producer as usize].sends;
         sends.push(Send {
             to,
             timestamp,
+            stamped: None,
+            bytes: OVERHEAD_MAX + len as u64,
             attempts: 0,
             state: SendState::Pending,
             place: None,
@@ -280,6 +209,9 @@ impl Judge {
     /// A batch was acknowledged. `base` is where it stands, `None` if the answer did not tell.
     pub fn acked(&mut self, ids: &[RecordId], tp: Tp, base: Option<i64>, acks: i16) {
         self.operations += 1;
+        if self.is_gone(tp.topic) {
+            return self.gave_up(ids);
+        }
         for (delta, id) in (0_i64..).zip(ids) {
             let offset = base.map(|base| base + delta);
             self.send(*id).state = SendState::Acked { offset, acks };
@@ -335,7 +267,13 @@ impl Judge {
         })
     }
 
-    /// The first offset that must still be there.
+    /// May records of this partition go by retention, without being asked to?
+    #[must_use]
+    pub fn retains(&self, tp: Tp) -> bool {
+        self.rules(tp.topic).retains()
+    }
+
+    /// The first offset that must still be there, as far as is known: see [`Judge::retains`].
     #[must_use]
     pub fn kept_from(&self, tp: Tp) -> i64 {
         self.partitions
@@ -362,6 +300,9 @@ impl Judge {
         }
         let idempotent = self.producers[id.producer as usize].idempotent;
         let send = self.send(id);
+        if send.to != tp {
+            return;
+        }
         let (place, attempts) = (send.place, send.attempts);
         match place {
             None => send.place = Some(offset),
@@ -379,119 +320,6 @@ impl Judge {
                     );
                 }
             }
-        }
-    }
-
-    /// A fetch brought an answer without error for one partition. `consumer` is for the sentence.
-    pub fn polled(&mut self, consumer: &str, poll: &Poll) {
-        let tp = poll.tp;
-        if poll.high_watermark < poll.floor {
-            self.violate(
-                Invariant::Lost,
-                format!(
-                    "{tp} ends at {} for {consumer}, but everything below {} was acknowledged by acks=all or read before it asked",
-                    poll.high_watermark, poll.floor
-                ),
-            );
-            return;
-        }
-        if !poll.records.is_empty() {
-            self.operations += 1;
-        }
-        let mut expected = poll.from;
-        for record in &poll.records {
-            if record.offset != expected {
-                self.violate(
-                    Invariant::PollSkip,
-                    format!(
-                        "{consumer} asked {tp} for {expected} and got {}",
-                        record.offset
-                    ),
-                );
-                return;
-            }
-            expected += 1;
-            if record.offset >= poll.high_watermark {
-                self.violate(
-                    Invariant::AboveHighWatermark,
-                    format!(
-                        "{consumer} read {tp} at {}, the high watermark of the answer is {}",
-                        record.offset, poll.high_watermark
-                    ),
-                );
-                return;
-            }
-            if !self.saw(consumer, tp, record) {
-                return;
-            }
-        }
-        let partition = self.partitions.entry(tp).or_default();
-        partition.promised_end = partition
-            .promised_end
-            .max(expected)
-            .max(poll.high_watermark);
-    }
-
-    fn saw(&mut self, consumer: &str, tp: Tp, record: &Polled) -> bool {
-        let known = record.id.filter(|id| {
-            let producer = self.producers.get(id.producer as usize);
-            producer.is_some_and(|producer| (id.nth as usize) < producer.sends.len())
-        });
-        let Some(id) = known else {
-            self.violate(
-                Invariant::Altered,
-                format!(
-                    "{consumer} read {tp} at {}: a value that nobody sent",
-                    record.offset
-                ),
-            );
-            return false;
-        };
-        let send = *self.send(id);
-        if send.to != tp || send.timestamp != record.timestamp || send.attempts == 0 {
-            self.violate(
-                Invariant::Altered,
-                format!(
-                    "{consumer} read {id} in {tp} at {} with timestamp {}; it was sent {} times to {} with {}",
-                    record.offset, record.timestamp, send.attempts, send.to, send.timestamp
-                ),
-            );
-            return false;
-        }
-        if send.state == SendState::Refused {
-            self.violate(
-                Invariant::RefusedRead,
-                format!(
-                    "{consumer} read {id} in {tp} at {}, which was refused",
-                    record.offset
-                ),
-            );
-            return false;
-        }
-        self.stands(tp, record.offset, id);
-        self.violation.is_none()
-    }
-
-    /// A reader's high watermark in two answers, the later one second.
-    pub fn high_watermarks(&mut self, consumer: &str, tp: Tp, before: i64, after: i64) {
-        if after < before {
-            self.violate(
-                Invariant::HighWatermarkRegressed,
-                format!(
-                    "{consumer} saw the high watermark of {tp} go from {before} back to {after}"
-                ),
-            );
-        }
-    }
-
-    /// An answer to a lookup by timestamp.
-    pub fn looked_up(&mut self, lookup: Lookup) {
-        self.operations += 1;
-        let fault = self.judge_lookup(&lookup);
-        let partition = self.partitions.entry(lookup.tp).or_default();
-        partition.lookups.push(lookup);
-        if let Some(message) = fault {
-            self.violate(Invariant::TimestampLookup, message);
         }
     }
 
@@ -523,141 +351,15 @@ impl Judge {
             let partition = self.partitions.entry(*tp).or_default();
             for id in partition.cut(*end) {
                 let send = self.send(id);
+                if send.to != *tp {
+                    continue;
+                }
                 if matches!(send.state, SendState::Acked { .. }) {
                     send.state = SendState::Unknown;
                 }
                 send.place = send.place.filter(|place| place < end);
+                send.stamped = send.stamped.filter(|_| send.place.is_some());
             }
-        }
-    }
-
-    /// Judges everything that is known, at any moment.
-    pub fn audit(&mut self) {
-        let orders: Vec<String> = self
-            .partitions
-            .iter()
-            .filter_map(|(tp, partition)| self.disorder(*tp, partition))
-            .collect();
-        if let Some(message) = orders.into_iter().next() {
-            self.violate(Invariant::Order, message);
-        }
-        let lookups: Vec<String> = self
-            .partitions
-            .values()
-            .flat_map(|partition| &partition.lookups)
-            .filter_map(|lookup| self.judge_lookup(lookup))
-            .collect();
-        if let Some(message) = lookups.into_iter().next() {
-            self.violate(Invariant::TimestampLookup, message);
-        }
-    }
-
-    /// First places of an ordered producer's records ascend with their numbers.
-    fn disorder(&self, tp: Tp, partition: &PartitionModel) -> Option<String> {
-        let mut last: BTreeMap<u32, (u32, i64)> = BTreeMap::new();
-        for (offset, id) in partition.known() {
-            let producer = &self.producers[id.producer as usize];
-            if !producer.ordered || producer.sends[id.nth as usize].place != Some(offset) {
-                continue;
-            }
-            match last.insert(id.producer, (id.nth, offset)) {
-                Some((nth, before)) if nth > id.nth => {
-                    return Some(format!(
-                        "{tp}: {id} at {offset} comes after p{}#{nth} at {before}",
-                        id.producer
-                    ));
-                }
-                Some(_) | None => {}
-            }
-        }
-        None
-    }
-
-    fn judge_lookup(&self, lookup: &Lookup) -> Option<String> {
-        let partition = self.partitions.get(&lookup.tp)?;
-        let known = partition.known().filter_map(|(offset, id)| {
-            let send = self
-                .producers
-                .get(id.producer as usize)?
-                .sends
-                .get(id.nth as usize)?;
-            Some((offset, send.timestamp))
-        });
-        lookup.fault(known)
-    }
-
-    /// Partitions that something is known of and that must be readable in the end.
-    #[must_use]
-    pub fn final_partitions(&self) -> Vec<Tp> {
-        self.partitions
-            .keys()
-            .filter(|tp| self.topic_lives(tp.topic))
-            .copied()
-            .collect()
-    }
-
-    /// A fresh consumer has read one partition from its first offset to its end.
-    pub fn read_to_end(&mut self, tp: Tp, start: i64, end: i64) {
-        let partition = self.partitions.entry(tp).or_default();
-        let (limit, promised) = (partition.delete_limit, partition.promised_end);
-        partition.final_range = Some((start, end));
-        if start > limit {
-            self.violate(
-                Invariant::Lost,
-                format!(
-                    "{tp} begins at {start} in the end, but nobody asked to delete beyond {limit}"
-                ),
-            );
-        }
-        if end < promised {
-            self.violate(
-                Invariant::Lost,
-                format!(
-                    "{tp} ends at {end} in the end, but everything below {promised} was promised"
-                ),
-            );
-        }
-    }
-
-    /// The last word: every acknowledged record was read by the fresh consumer (or was deleted).
-    pub fn finish(&mut self) {
-        self.audit();
-        let mut unseen = Vec::new();
-        for (number, producer) in (0_u32..).zip(&self.producers) {
-            for (nth, send) in (0_u32..).zip(&producer.sends) {
-                let SendState::Acked { offset, acks } = send.state else {
-                    continue;
-                };
-                if acks == 0 || !self.topic_lives(send.to.topic) {
-                    continue;
-                }
-                let range = self
-                    .partitions
-                    .get(&send.to)
-                    .and_then(|partition| partition.final_range);
-                let Some((start, end)) = range else {
-                    continue;
-                };
-                let seen = match offset.or(send.place) {
-                    Some(place) => place < start || place < end,
-                    // Acknowledged as a duplicate without an offset: it may have been deleted unseen.
-                    None => start > 0,
-                };
-                if !seen {
-                    let id = RecordId {
-                        producer: number,
-                        nth,
-                    };
-                    unseen.push(format!(
-                        "{id} was acknowledged (acks={acks}) in {} and is not among {start}..{end}",
-                        send.to
-                    ));
-                }
-            }
-        }
-        if let Some(first) = unseen.first() {
-            let message = format!("{first}; {} records in all", unseen.len());
-            self.violate(Invariant::Lost, message);
         }
     }
 }

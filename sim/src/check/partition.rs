@@ -2,6 +2,8 @@
 //!
 //! Owns no rule about clients; a lookup's answer is judged here because it is about this list alone.
 
+use std::collections::BTreeMap;
+
 use super::{RecordId, Tp};
 
 /// What a client knows of one partition's log.
@@ -16,6 +18,8 @@ pub(super) struct PartitionModel {
     pub(super) written_end: i64,
     /// Everything below may be deleted.
     pub(super) delete_limit: i64,
+    /// The first and the last offset that was read of each leader epoch.
+    pub(super) epochs: BTreeMap<i32, (i64, i64)>,
     /// Answers to judge again when more is known.
     pub(super) lookups: Vec<Lookup>,
     /// What the fresh consumer read in the end.

@@ -16,8 +16,8 @@ use trialog_core::wire::{
 };
 
 use super::session::{Happened, Profile, Session};
-use super::{Cx, MILLISECOND, topic_name, topic_number};
-use crate::check::{Invariant, TopicNo, TopicState, Tp};
+use super::{Cx, MILLISECOND, number_in, topic_name};
+use crate::check::{Invariant, TopicNo, TopicRules, TopicState, Tp, next_of_name};
 use crate::net::ToClient;
 
 /// A topic to create.
@@ -54,6 +54,27 @@ pub struct Settings {
     pub doomed: Vec<TopicNo>,
     /// Does it create further topics, from this number on?
     pub creates_from: Option<TopicNo>,
+}
+
+impl Settings {
+    /// A topic that was deleted, once more under its name, with other rules.
+    fn reborn(&self, cx: &mut Cx<'_>) -> Option<NewTopic> {
+        let doomed = self.doomed.iter().find_map(|doomed| {
+            let newest = cx.judge.newest_of_name(*doomed)?;
+            (cx.judge.topic(newest) == Some(TopicState::Gone)).then_some((*doomed, newest))
+        });
+        let (first, newest) = doomed?;
+        let old = self.topics.iter().find(|new| new.topic == first)?;
+        let configs = match cx.below(2, 8) {
+            0 => old.configs.clone(),
+            _ => Vec::new(),
+        };
+        Some(NewTopic {
+            topic: next_of_name(newest),
+            partitions: old.partitions,
+            configs,
+        })
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -197,7 +218,10 @@ impl Admin {
                 Task::Grow(topic, count + 1)
             }
             3 | 4 => {
-                let mut candidates = self.settings.doomed.clone();
+                let doomed = self.settings.doomed.iter();
+                let mut candidates: Vec<TopicNo> = doomed
+                    .filter_map(|doomed| cx.judge.newest_of_name(*doomed))
+                    .collect();
                 if let Some(from) = self.settings.creates_from {
                     candidates.extend(from + 1..=from + self.created);
                 }
@@ -209,6 +233,7 @@ impl Admin {
                     }
                 }
             }
+            7 => self.settings.reborn(cx).map_or(Task::List, Task::Create),
             5 | 6 if !self.settings.trims.is_empty() => {
                 let nth = cx.below(self.settings.trims.len() as u64, 6) as usize;
                 let tp = self.settings.trims[nth];
@@ -229,7 +254,8 @@ impl Admin {
         };
         self.busy = match task {
             Task::Create(new) => {
-                cx.judge.creating(new.topic, new.partitions);
+                let rules = TopicRules::of(&new.configs);
+                cx.judge.creating(new.topic, new.partitions, rules);
                 let body = CreateTopicsRequest {
                     topics: vec![CreatableTopic {
                         name: topic_name(new.topic).into(),
@@ -381,7 +407,8 @@ impl Admin {
                         .iter()
                         .filter(|topic| topic.error_code == ErrorCode::NONE)
                         .filter_map(|topic| {
-                            let number = topic_number(topic.name.as_deref()?)?;
+                            let name = number_in(topic.name.as_deref()?)?;
+                            let number = cx.judge.newest_of_name(name).unwrap_or(name);
                             Some((number, i32::try_from(topic.partitions.len()).ok()?))
                         })
                         .collect();

@@ -11,11 +11,17 @@ use trialog_core::wire::fetch_request::{FetchPartition, FetchTopic, ForgottenTop
 use trialog_core::wire::fetch_response::PartitionData;
 use trialog_core::wire::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use trialog_core::wire::metadata_request::MetadataRequestTopic;
-use trialog_core::wire::{ApiKey, ErrorCode, FetchRequest, ListOffsetsRequest, MetadataRequest};
+use trialog_core::wire::offset_for_leader_epoch_request::{
+    OffsetForLeaderPartition, OffsetForLeaderTopic,
+};
+use trialog_core::wire::{
+    ApiKey, ErrorCode, FetchRequest, ListOffsetsRequest, MetadataRequest,
+    OffsetForLeaderEpochRequest,
+};
 
 use super::records;
 use super::session::{Happened, Profile, Session};
-use super::{Cx, MILLISECOND, SECOND, topic_name, topic_number};
+use super::{Cx, MILLISECOND, SECOND, named, topic_name};
 use crate::check::{Invariant, Judge, Lookup, Poll, Target, TopicNo, TopicState, Tp};
 use crate::net::ToClient;
 
@@ -65,7 +71,10 @@ struct Position {
 enum Wanted {
     Reset,
     Earliest,
+    EarliestLocal,
     Latest,
+    /// What tiered storage has, or is to get: there is none.
+    Tiered(i64),
     Lookup(Target),
 }
 
@@ -74,6 +83,8 @@ enum Tag {
     /// What was asked: partition, offset, and what was promised then.
     Fetch(Vec<(Tp, i64, i64)>),
     Offsets(Vec<(Tp, Wanted, i64)>),
+    /// Where a leader epoch of a partition ends, of which records up to an offset were read.
+    EpochEnd(Tp, (i32, i64)),
     Metadata,
 }
 
@@ -93,6 +104,8 @@ pub struct Consumer {
     session: Session<Tag>,
     topics: BTreeMap<TopicNo, Uuid>,
     positions: BTreeMap<Tp, Position>,
+    /// Partitions of deleted topics: a topic that gets the name of one is read instead.
+    orphans: Vec<Tp>,
     fetch: FetchSession,
     busy: bool,
     not_before: u64,
@@ -112,7 +125,8 @@ impl Consumer {
             number,
             session: Session::new(profile),
             topics: BTreeMap::new(),
-            positions: positions(&settings),
+            positions: positions(&settings.partitions),
+            orphans: Vec::new(),
             fetch: FetchSession::default(),
             busy: false,
             not_before: 0,
@@ -178,11 +192,26 @@ impl Consumer {
             })
     }
 
+    /// The last reader has read up to the high watermark and waits for records that are known to stand behind it. At the
+    /// end of its time that is the end of the log: what was promised beyond is lost, and not late.
+    pub(super) fn settle_for_less(&mut self, judge: &mut Judge) {
+        for (tp, position) in &mut self.positions {
+            if let Place::At(at) = position.place
+                && self.settings.verifies
+                && !position.done
+                && position.high_watermark == Some(at)
+                && at < judge.standing_end(*tp)
+            {
+                position.done = true;
+                judge.read_to_end(*tp, position.start, at);
+            }
+        }
+    }
+
     pub(super) fn restart(&mut self, cx: &mut Cx<'_>) {
         self.session.restart(cx);
-        let kept: BTreeSet<Tp> = self.positions.keys().copied().collect();
-        self.positions = positions(&self.settings);
-        self.positions.retain(|tp, _| kept.contains(tp));
+        let kept: Vec<Tp> = self.positions.keys().copied().collect();
+        self.positions = positions(&kept);
         self.fetch = FetchSession::default();
         self.topics.clear();
         self.busy = false;
@@ -216,8 +245,27 @@ impl Consumer {
                 }
             }
         }
+        self.adopt(cx);
         if self.session.is_up() && !self.busy && !self.positions.is_empty() {
             self.ask(cx);
+        }
+    }
+
+    /// Reads the topics that have the names of deleted ones now.
+    fn adopt(&mut self, cx: &Cx<'_>) {
+        if self.stopped || self.orphans.is_empty() {
+            return;
+        }
+        let orphans = std::mem::take(&mut self.orphans);
+        for tp in orphans {
+            match cx.judge.successor(tp.topic) {
+                Some(topic) => {
+                    let index = tp.index;
+                    self.positions.extend(positions(&[Tp { topic, index }]));
+                    self.ask_metadata_at = Some(cx.now);
+                }
+                None => self.orphans.push(tp),
+            }
         }
     }
 
@@ -297,14 +345,15 @@ impl Consumer {
             return;
         }
         let tp = partitions[cx.below(partitions.len() as u64, 5) as usize];
-        let greatest_is_served = self
-            .session
-            .version(ApiKey::ListOffsets)
-            .is_some_and(|version| version >= 7);
-        let wanted = match cx.below(8, 6) {
-            0 => Wanted::Earliest,
-            1 => Wanted::Latest,
-            2 if greatest_is_served => Wanted::Lookup(Target::Greatest),
+        let version = self.session.version(ApiKey::ListOffsets).unwrap_or(0);
+        let wanted = match cx.below(16, 6) {
+            0 | 1 => Wanted::Earliest,
+            2 | 3 => Wanted::Latest,
+            4 | 5 if version >= 7 => Wanted::Lookup(Target::Greatest),
+            6 if version >= 8 => Wanted::EarliestLocal,
+            7 if version >= 9 => Wanted::Tiered(-5),
+            8 if version >= 11 => Wanted::Tiered(-6),
+            9 => return self.ask_epoch_end(cx, tp),
             _ => {
                 let lived = u64::try_from(cx.wall_ms - crate::clock::EPOCH_MS).unwrap_or(0);
                 let back = cx.below(lived + 10_000, 7);
@@ -315,6 +364,30 @@ impl Consumer {
         self.ask_offsets(cx, vec![(tp, wanted)]);
     }
 
+    /// Asks where an epoch ends that some record was read in. KIP-101, KIP-320.
+    fn ask_epoch_end(&mut self, cx: &mut Cx<'_>, tp: Tp) {
+        let epochs = cx.judge.leader_epochs(tp);
+        if epochs.is_empty() {
+            return;
+        }
+        let asked = epochs[cx.below(epochs.len() as u64, 9) as usize];
+        let body = OffsetForLeaderEpochRequest {
+            replica_id: -1,
+            topics: vec![OffsetForLeaderTopic {
+                topic: topic_name(tp.topic).into(),
+                partitions: vec![OffsetForLeaderPartition {
+                    partition: tp.index,
+                    current_leader_epoch: -1,
+                    leader_epoch: asked.0,
+                    ..Default::default()
+                }],
+                ..Default::default()
+            }],
+            ..Default::default()
+        };
+        self.busy = self.session.request(cx, &body, Tag::EpochEnd(tp, asked));
+    }
+
     fn ask_offsets(&mut self, cx: &mut Cx<'_>, wanted: Vec<(Tp, Wanted)>) {
         let mut topics: BTreeMap<TopicNo, Vec<ListOffsetsPartition>> = BTreeMap::new();
         let mut asked = Vec::new();
@@ -322,6 +395,8 @@ impl Consumer {
             let timestamp = match wanted {
                 Wanted::Reset | Wanted::Earliest => -2,
                 Wanted::Latest => -1,
+                Wanted::EarliestLocal => -4,
+                Wanted::Tiered(which) => which,
                 Wanted::Lookup(Target::Greatest) => -3,
                 Wanted::Lookup(Target::AtLeast(at)) => at,
             };
@@ -444,8 +519,10 @@ impl Consumer {
                 self.ask_metadata_at = Some(cx.now + 60 * SECOND);
                 let answer = Session::<Tag>::decode::<MetadataRequest>(cx, version, frame);
                 let mut missing = false;
+                self.drop_deleted(cx.judge);
                 for topic in answer.map(|answer| answer.topics).unwrap_or_default() {
-                    let number = topic.name.as_deref().and_then(topic_number);
+                    let name = topic.name.as_deref().unwrap_or_default();
+                    let number = named(name, self.positions.keys().map(|tp| tp.topic));
                     match number.filter(|_| topic.error_code == ErrorCode::NONE) {
                         Some(number) => {
                             self.topics.insert(number, topic.topic_id);
@@ -454,22 +531,54 @@ impl Consumer {
                     }
                 }
                 if missing {
-                    self.drop_deleted(cx.judge);
                     self.ask_metadata_at = Some(cx.now + 200 * MILLISECOND);
                 }
             }
             Tag::Offsets(asked) => self.offsets_told(cx, &asked, version, frame),
+            Tag::EpochEnd(tp, asked) => self.epoch_end_told(cx, tp, asked, version, frame),
             Tag::Fetch(asked) => self.fetched(cx, &asked, version, frame),
         }
     }
 
     fn drop_deleted(&mut self, judge: &Judge) {
+        let orphans = &mut self.orphans;
         self.positions.retain(|tp, _| {
-            !matches!(
+            let deleted = matches!(
                 judge.topic(tp.topic),
                 Some(TopicState::Deleting | TopicState::Gone)
-            )
+            );
+            if deleted {
+                orphans.push(*tp);
+            }
+            !deleted
         });
+    }
+
+    fn epoch_end_told(
+        &mut self,
+        cx: &mut Cx<'_>,
+        tp: Tp,
+        asked: (i32, i64),
+        version: i16,
+        frame: Bytes,
+    ) {
+        let answer = Session::<Tag>::decode::<OffsetForLeaderEpochRequest>(cx, version, frame);
+        let told = answer.and_then(|answer| {
+            let topic = answer.topics.into_iter().next()?;
+            topic.partitions.into_iter().next()
+        });
+        let Some(told) = told else {
+            cx.judge.violate(
+                Invariant::Protocol,
+                format!("the answer about the leader epochs of {tp} leaves it out"),
+            );
+            return;
+        };
+        if told.error_code != ErrorCode::NONE {
+            return self.refused(cx, tp, told.error_code);
+        }
+        let ends = (told.leader_epoch, told.end_offset);
+        cx.judge.epoch_ended(&self.name(), tp, asked, ends);
     }
 
     fn offsets_told(
@@ -483,7 +592,7 @@ impl Consumer {
             return;
         };
         for topic in answer.topics {
-            let Some(number) = topic_number(&topic.name) else {
+            let Some(number) = named(&topic.name, asked.iter().map(|(tp, ..)| tp.topic)) else {
                 continue;
             };
             for told in topic.partitions {
@@ -499,18 +608,9 @@ impl Consumer {
                     self.refused(cx, tp, told.error_code);
                     continue;
                 }
-                let limit = cx.judge.kept_from(tp);
                 match wanted {
-                    Wanted::Reset | Wanted::Earliest => {
-                        if told.offset > limit {
-                            cx.judge.violate(
-                                Invariant::Lost,
-                                format!(
-                                    "{tp} begins at {}, but nobody asked to delete beyond {limit}",
-                                    told.offset
-                                ),
-                            );
-                        }
+                    Wanted::Reset | Wanted::Earliest | Wanted::EarliestLocal => {
+                        cx.judge.begins(&self.name(), tp, told.offset);
                         if let Some(position) = self
                             .positions
                             .get_mut(&tp)
@@ -521,11 +621,24 @@ impl Consumer {
                         }
                     }
                     Wanted::Latest => {
-                        if told.offset < *floor {
+                        let lives = cx.judge.topic(tp.topic) == Some(TopicState::Exists);
+                        if told.offset < *floor && lives {
                             cx.judge.violate(
                                 Invariant::Lost,
                                 format!(
                                     "the latest offset of {tp} is {}, but {floor} was promised",
+                                    told.offset
+                                ),
+                            );
+                        }
+                        cx.judge.acknowledged();
+                    }
+                    Wanted::Tiered(which) => {
+                        if told.offset != -1 {
+                            cx.judge.violate(
+                                Invariant::Protocol,
+                                format!(
+                                    "{which} of {tp} is {}, and nothing is tiered",
                                     told.offset
                                 ),
                             );
@@ -537,7 +650,7 @@ impl Consumer {
                         target: *target,
                         answer: (told.offset >= 0).then_some((told.offset, told.timestamp)),
                         floor: *floor,
-                        delete_limit: limit,
+                        delete_limit: cx.judge.kept_from(tp),
                     }),
                 }
             }
@@ -578,7 +691,7 @@ impl Consumer {
         let mut brought = false;
         for topic in answer.responses {
             let number = match version < 13 {
-                true => topic_number(&topic.topic),
+                true => named(&topic.topic, asked.iter().map(|(tp, ..)| tp.topic)),
                 false => self
                     .topics
                     .iter()
@@ -619,7 +732,8 @@ impl Consumer {
         };
         if told.error_code == ErrorCode::OFFSET_OUT_OF_RANGE {
             let kept = cx.judge.kept_from(tp);
-            if (kept..=floor).contains(&from) {
+            let lives = cx.judge.topic(tp.topic) == Some(TopicState::Exists);
+            if (kept..=floor).contains(&from) && !cx.judge.retains(tp) && lives {
                 cx.judge.violate(
                     Invariant::Lost,
                     format!("{name} asked {tp} for {from}, between {kept} and the promised {floor}, and it was out of range"),
@@ -652,6 +766,9 @@ impl Consumer {
             cx.judge
                 .high_watermarks(&name, tp, before, told.high_watermark);
         }
+        if told.log_start_offset >= 0 {
+            cx.judge.begins(&name, tp, told.log_start_offset);
+        }
         let next = records.last().map_or(from, |record| record.offset + 1);
         position.place = Place::At(next);
         let poll = Poll {
@@ -674,9 +791,8 @@ impl Consumer {
     }
 }
 
-fn positions(settings: &Settings) -> BTreeMap<Tp, Position> {
-    settings
-        .partitions
+fn positions(partitions: &[Tp]) -> BTreeMap<Tp, Position> {
+    partitions
         .iter()
         .map(|tp| {
             let position = Position {

@@ -13,7 +13,7 @@ pub mod session;
 
 use bytes::Bytes;
 
-use crate::check::{Judge, TopicNo};
+use crate::check::{Judge, TopicNo, name_of};
 use crate::choice::{Choices, Subsystem};
 use crate::net::{ClientId, ToClient};
 
@@ -63,16 +63,23 @@ impl Cx<'_> {
 /// Stands in topic names before the number.
 const TOPIC_PREFIX: &str = "topic-";
 
-/// The name of a topic of the run.
+/// The name of a topic of the run; later topics may have it again.
 #[must_use]
 pub fn topic_name(topic: TopicNo) -> String {
-    format!("{TOPIC_PREFIX}{topic}")
+    format!("{TOPIC_PREFIX}{}", name_of(topic))
 }
 
-/// The number of a topic of the run.
+/// What the topics of this name have in common; `None` if it is no topic of the run.
 #[must_use]
-pub fn topic_number(name: &str) -> Option<TopicNo> {
+pub fn number_in(name: &str) -> Option<TopicNo> {
     name.strip_prefix(TOPIC_PREFIX)?.parse().ok()
+}
+
+/// Which of `topics` has this name; the newest, if several have.
+#[must_use]
+pub fn named(name: &str, topics: impl Iterator<Item = TopicNo>) -> Option<TopicNo> {
+    let number = number_in(name)?;
+    topics.filter(|topic| name_of(*topic) == number).max()
 }
 
 /// Any client.
@@ -128,6 +135,14 @@ impl Client {
             Client::Consumer(consumer) => consumer.rests(judge),
             Client::Admin(admin) => admin.rests(),
             Client::Caller(_) => true,
+        }
+    }
+
+    /// The time is over: a reader that waits for what ought to be there says what it found instead.
+    pub fn settle_for_less(&mut self, judge: &mut Judge) {
+        match self {
+            Client::Consumer(consumer) => consumer.settle_for_less(judge),
+            Client::Producer(_) | Client::Admin(_) | Client::Caller(_) => {}
         }
     }
 

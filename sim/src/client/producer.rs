@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use trialog_core::ids::Uuid;
+use trialog_core::wire::batch::Compression;
 use trialog_core::wire::metadata_request::MetadataRequestTopic;
 use trialog_core::wire::produce_request::{PartitionProduceData, TopicProduceData};
 use trialog_core::wire::produce_response::PartitionProduceResponse;
@@ -16,7 +17,7 @@ use trialog_core::wire::{
 
 use super::records::{self, Outgoing, Writer};
 use super::session::{Happened, Profile, Session};
-use super::{Cx, MILLISECOND, SECOND, topic_name, topic_number};
+use super::{Cx, MILLISECOND, SECOND, named, topic_name};
 use crate::check::{Invariant, RecordId, TopicNo, TopicState, Tp};
 use crate::net::ToClient;
 
@@ -41,6 +42,8 @@ pub struct Settings {
     pub retry_backoff: u64,
     /// How far back timestamps reach, in milliseconds.
     pub disorder_ms: u64,
+    /// `compression.type`.
+    pub codec: Compression,
     /// Where it sends.
     pub partitions: Vec<Tp>,
 }
@@ -59,6 +62,8 @@ struct Batch {
     attempts: u32,
     state: State,
     writer: Option<Writer>,
+    /// Its bytes when it was last sent.
+    size: usize,
 }
 
 impl Batch {
@@ -94,13 +99,19 @@ pub struct Producer {
     session: Session<Tag>,
     id: Option<(i64, i16)>,
     topics: BTreeMap<TopicNo, Uuid>,
+    /// Every topic id that it ever heard of: answers may still name one.
+    ids: BTreeMap<Uuid, TopicNo>,
     lanes: BTreeMap<Tp, Lane>,
+    /// Partitions of deleted topics: a topic that gets the name of one is written instead.
+    orphans: Vec<Tp>,
     serial: u64,
     next_batch: u64,
     ask_metadata_at: Option<u64>,
     ask_init_at: u64,
     asking: bool,
     stopped: bool,
+    /// The last error that it was answered by, for a report of a stall.
+    error: Option<ErrorCode>,
 }
 
 impl Producer {
@@ -118,13 +129,16 @@ impl Producer {
             session: Session::new(profile),
             id: None,
             topics: BTreeMap::new(),
+            ids: BTreeMap::new(),
             lanes,
+            orphans: Vec::new(),
             serial: 0,
             next_batch: 0,
             ask_metadata_at: Some(0),
             ask_init_at: 0,
             asking: false,
             stopped: false,
+            error: None,
         }
     }
 
@@ -140,9 +154,10 @@ impl Producer {
             .map(|(tp, lane)| format!("{tp}: {} batches", lane.queue.len()))
             .collect();
         format!(
-            "connected: {}, producer id: {:?}, waits for {}",
+            "connected: {}, producer id: {:?}, last error: {:?}, waits for {}",
             self.session.is_up(),
             self.id,
+            self.error,
             lanes.join(", ")
         )
     }
@@ -180,7 +195,10 @@ impl Producer {
         self.ask_metadata_at = Some(0);
         self.asking = false;
         let ordered = self.settings.idempotent || self.settings.max_in_flight == 1;
-        self.number = cx.judge.add_producer(self.settings.idempotent, ordered);
+        let codec = self.settings.codec;
+        self.number = cx
+            .judge
+            .add_producer(self.settings.idempotent, ordered, codec);
     }
 
     pub(super) fn next_wake(&self) -> u64 {
@@ -219,6 +237,7 @@ impl Producer {
                 Happened::Lost(tags) => self.lost(cx, tags),
             }
         }
+        self.adopt(cx);
         self.expire(cx);
         self.make_batches(cx);
         if self.session.is_up() {
@@ -296,8 +315,8 @@ impl Producer {
         for batch in gone {
             cx.judge.gave_up(&batch.ids());
         }
-        if let Some((id, epoch)) = self.id.filter(|_| tried) {
-            self.id = epoch.checked_add(1).map(|epoch| (id, epoch));
+        if tried {
+            self.bump_epoch();
         }
     }
 
@@ -328,13 +347,18 @@ impl Producer {
     }
 
     fn make_batch(&mut self, cx: &mut Cx<'_>, tp: Tp) {
-        let count = 1 + cx.below(self.settings.records_max, 3);
+        // What proves that a partition can be written is small: no limit of a topic stands in its way.
+        let (records_max, value_max) = match self.stopped {
+            true => (1, 1),
+            false => (self.settings.records_max, self.settings.value_max),
+        };
+        let count = 1 + cx.below(records_max, 3);
         let mut records = Vec::new();
         for _ in 0..count {
             let back = cx.below(self.settings.disorder_ms + 1, 4);
             let timestamp = cx.wall_ms - i64::try_from(back).unwrap_or(0);
-            let id = cx.judge.sends(self.number, tp, timestamp);
-            let len = 12 + cx.below(self.settings.value_max, 5) as usize;
+            let len = 12 + cx.below(value_max, 5) as usize;
+            let id = cx.judge.sends(self.number, tp, timestamp, len);
             records.push(Outgoing { id, timestamp, len });
         }
         self.serial += 1;
@@ -345,6 +369,7 @@ impl Producer {
             attempts: 0,
             state: State::Waiting { not_before: 0 },
             writer: None,
+            size: 0,
         };
         if let Some(lane) = self.lanes.get_mut(&tp) {
             lane.queue.push_back(batch);
@@ -413,6 +438,7 @@ impl Producer {
     }
 
     fn send(&mut self, cx: &mut Cx<'_>, chosen: Vec<(Tp, u64)>) {
+        let codec = self.settings.codec;
         let mut topics: BTreeMap<TopicNo, Vec<PartitionProduceData>> = BTreeMap::new();
         for (tp, serial) in &chosen {
             self.stamp(*tp, *serial);
@@ -422,9 +448,11 @@ impl Producer {
             batch.attempts += 1;
             batch.state = State::InFlight;
             cx.judge.attempts(&batch.ids());
+            let records = records::batch(&batch.records, batch.writer, codec);
+            batch.size = records.len();
             let data = PartitionProduceData {
                 index: tp.index,
-                records: Some(records::batch(&batch.records, batch.writer)),
+                records: Some(records),
                 ..Default::default()
             };
             topics.entry(tp.topic).or_default().push(data);
@@ -497,7 +525,7 @@ impl Producer {
                 let mut told: BTreeMap<Tp, PartitionProduceResponse> = BTreeMap::new();
                 for topic in answer.responses {
                     let number = match version < 13 {
-                        true => topic_number(&topic.name),
+                        true => named(&topic.name, batches.iter().map(|(tp, _)| tp.topic)),
                         false => self.numbered(topic.topic_id),
                     };
                     for partition in topic.partition_responses {
@@ -534,17 +562,19 @@ impl Producer {
                 if let Some(answer) = Session::<Tag>::decode::<MetadataRequest>(cx, version, frame)
                 {
                     let mut missing = false;
+                    self.drop_deleted(cx);
                     for topic in answer.topics {
-                        let number = topic.name.as_deref().and_then(topic_number);
+                        let name = topic.name.as_deref().unwrap_or_default();
+                        let number = named(name, self.lanes.keys().map(|tp| tp.topic));
                         match number.filter(|_| topic.error_code == ErrorCode::NONE) {
                             Some(number) => {
                                 self.topics.insert(number, topic.topic_id);
+                                self.ids.entry(topic.topic_id).or_insert(number);
                             }
                             None => missing = true,
                         }
                     }
                     if missing {
-                        self.drop_deleted(cx);
                         self.ask_metadata_at = Some(cx.now + 200 * MILLISECOND);
                     }
                 }
@@ -571,12 +601,62 @@ impl Producer {
                     cx.judge.gave_up(&batch.ids());
                 }
             }
+            self.orphans.push(tp);
+            // What is still on its way may come to the next topic of that name: it is fenced there.
+            self.bump_epoch();
+        }
+    }
+
+    fn bump_epoch(&mut self) {
+        if let Some((id, epoch)) = self.id {
+            self.id = epoch.checked_add(1).map(|epoch| (id, epoch));
+        }
+    }
+
+    /// Writes to the topics that have the names of deleted ones now.
+    fn adopt(&mut self, cx: &mut Cx<'_>) {
+        if self.stopped || self.orphans.is_empty() {
+            return;
+        }
+        let orphans = std::mem::take(&mut self.orphans);
+        for tp in orphans {
+            match cx.judge.successor(tp.topic) {
+                Some(topic) => {
+                    let index = tp.index;
+                    self.lanes.insert(Tp { topic, index }, Lane::default());
+                    self.ask_metadata_at = Some(cx.now);
+                }
+                None => self.orphans.push(tp),
+            }
         }
     }
 
     fn numbered(&self, id: Uuid) -> Option<TopicNo> {
-        let found = self.topics.iter().find(|(_, known)| **known == id);
-        found.map(|(topic, _)| *topic)
+        self.ids.get(&id).copied()
+    }
+
+    /// A batch is too large if it has more bytes than the topic takes, and only then.
+    fn judge_size(&mut self, cx: &mut Cx<'_>, tp: Tp, serial: u64, error: ErrorCode) {
+        let rules = cx.judge.rules(tp.topic);
+        let (Some(limit), None) = (rules.max_message_bytes, rules.compression) else {
+            return;
+        };
+        if cx.judge.topic(tp.topic) != Some(TopicState::Exists) {
+            return;
+        }
+        let Some(size) = self.batch(tp, serial).map(|batch| batch.size) else {
+            return;
+        };
+        let refused = error == ErrorCode::MESSAGE_TOO_LARGE;
+        let taken = error == ErrorCode::NONE;
+        if (refused && size <= limit) || (taken && size > limit) {
+            cx.judge.violate(
+                Invariant::Protocol,
+                format!(
+                    "a batch of {size} bytes for {tp}, which takes {limit}, was answered by {error}"
+                ),
+            );
+        }
     }
 
     fn settle(&mut self, cx: &mut Cx<'_>, tp: Tp, serial: u64, told: &PartitionProduceResponse) {
@@ -586,8 +666,17 @@ impl Producer {
             .get(&tp)
             .and_then(|lane| lane.queue.front())
             .is_some_and(|batch| batch.serial == serial);
+        self.judge_size(cx, tp, serial, error);
+        if error != ErrorCode::NONE {
+            self.error = Some(error);
+        }
         if error == ErrorCode::NONE || error == ErrorCode::DUPLICATE_SEQUENCE_NUMBER {
             if let Some(batch) = self.take(tp, serial) {
+                if told.log_append_time_ms >= 0 && batch.attempts == 1 {
+                    for id in batch.ids() {
+                        cx.judge.stamped(id, told.log_append_time_ms);
+                    }
+                }
                 let base = (told.base_offset >= 0).then_some(told.base_offset);
                 cx.judge.acked(&batch.ids(), tp, base, self.settings.acks);
             }

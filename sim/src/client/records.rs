@@ -3,11 +3,15 @@
 //! A value says which record it is, then fills up to its length with bytes that follow from that; so a changed byte, a lost
 //! record and a doubled one are all told apart by reading. Owns no state.
 
+use std::io::Read;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use trialog_core::ids::ProducerId;
 use trialog_core::wire::batch::{
-    self, BatchHeader, BatchOptions, Compression, HEADER_LEN, RecordToWrite, encode_batch, varlong,
+    self, BatchHeader, BatchOptions, Compression, HEADER_LEN, RecordToWrite, encode_batch,
+    header_and_body, varlong,
 };
+use trialog_core::work::codec;
 
 use crate::check::{Polled, RecordId};
 
@@ -74,7 +78,7 @@ pub struct Outgoing {
 
 /// One batch of these records.
 #[must_use]
-pub fn batch(records: &[Outgoing], writer: Option<Writer>) -> Bytes {
+pub fn batch(records: &[Outgoing], writer: Option<Writer>, codec: Compression) -> Bytes {
     let records: Vec<RecordToWrite> = records
         .iter()
         .map(|record| RecordToWrite {
@@ -93,7 +97,40 @@ pub fn batch(records: &[Outgoing], writer: Option<Writer>) -> Bytes {
             ..BatchOptions::default()
         },
     };
-    encode_batch(options, &records)
+    compressed(encode_batch(options, &records), codec)
+}
+
+/// The same batch with its records compressed.
+///
+/// # Panics
+/// If the codec fails on bytes in memory: the simulator's mistake.
+#[must_use]
+pub fn compressed(batch: Bytes, codec: Compression) -> Bytes {
+    if codec == Compression::None {
+        return batch;
+    }
+    let mut header = BatchHeader::decode(&batch).expect("the batch was just encoded");
+    header.attributes |= codec.id();
+    let mut records = &batch[HEADER_LEN..];
+    let level = if codec == Compression::Zstd { 3 } else { 6 };
+    let body = codec::compress(codec, level, &mut records, usize::MAX).expect("it fits in memory");
+    header_and_body(&mut header, &body)
+}
+
+/// The records of a batch as they were before they were compressed.
+///
+/// # Errors
+/// What is wrong with the bytes.
+pub fn uncompressed(header: &BatchHeader, records: &Bytes) -> Result<Bytes, String> {
+    let codec = header.compression().ok_or("an unknown codec")?;
+    if codec == Compression::None {
+        return Ok(records.clone());
+    }
+    let mut out = Vec::new();
+    codec::decoder(codec, records)
+        .and_then(|mut decoder| decoder.read_to_end(&mut out))
+        .map_err(|error| format!("{codec:?}: {error}"))?;
+    Ok(Bytes::from(out))
 }
 
 /// The records of an answer to a fetch that stand at `from` or later. A last batch that is cut off is left out, as
@@ -117,27 +154,28 @@ pub fn read(block: &Bytes, from: i64) -> Result<Vec<Polled>, String> {
         if header.is_control() {
             return Err(format!("a control batch at {at}"));
         }
-        if header.compression() != Some(Compression::None) {
-            return Err(format!(
-                "the batch at {at} is compressed, it was not sent so"
-            ));
-        }
-        let parsed = records(&header, &view.bytes[HEADER_LEN..])
+        let block = uncompressed(&header, &view.records())
+            .map_err(|error| format!("the batch at {at}: {error}"))?;
+        let parsed = records(&header, &block)
             .ok_or_else(|| format!("the records of the batch at {at} cannot be read"))?;
         polled.extend(parsed.iter().map(|record| Polled {
             offset: record.offset,
             id: record.value.and_then(identify),
             timestamp: record.timestamp,
+            codec: header.compression().unwrap_or(Compression::None),
+            log_append_time: header.is_log_append_time(),
+            leader_epoch: header.leader_epoch.0,
         }));
     }
     polled.retain(|record| record.offset >= from);
     Ok(polled)
 }
 
-/// Offset and value of each record of an uncompressed batch; `None` if they cannot be read.
+/// Offset and value of each record of a batch; `None` if they cannot be read.
 #[must_use]
 pub fn values(view: &batch::BatchView) -> Option<Vec<(i64, Bytes)>> {
-    let parsed = records(&view.header, &view.bytes[HEADER_LEN..])?;
+    let block = uncompressed(&view.header, &view.records()).ok()?;
+    let parsed = records(&view.header, &block)?;
     let values = parsed.iter().map(|record| {
         let value = record.value.unwrap_or_default();
         (record.offset, Bytes::copy_from_slice(value))
@@ -210,23 +248,34 @@ mod tests {
 
     #[test]
     fn records_come_back() {
-        let block = batch(&sample(), None);
-        let read_back = read(&block, 1).expect("a good batch");
-        let wanted: Vec<Polled> = sample()
-            .iter()
-            .skip(1)
-            .map(|record| Polled {
-                offset: i64::from(record.id.nth),
-                id: Some(record.id),
-                timestamp: record.timestamp,
-            })
-            .collect();
-        assert_eq!(read_back, wanted);
+        for codec in [
+            Compression::None,
+            Compression::Gzip,
+            Compression::Snappy,
+            Compression::Lz4,
+            Compression::Zstd,
+        ] {
+            let block = batch(&sample(), None, codec);
+            let read_back = read(&block, 1).expect("a good batch");
+            let wanted: Vec<Polled> = sample()
+                .iter()
+                .skip(1)
+                .map(|record| Polled {
+                    offset: i64::from(record.id.nth),
+                    id: Some(record.id),
+                    timestamp: record.timestamp,
+                    codec,
+                    log_append_time: false,
+                    leader_epoch: -1,
+                })
+                .collect();
+            assert_eq!(read_back, wanted);
+        }
     }
 
     #[test]
     fn a_changed_byte_is_seen() {
-        let block = batch(&sample(), None);
+        let block = batch(&sample(), None, Compression::None);
         let mut changed = block.to_vec();
         *changed.last_mut().expect("bytes") ^= 1;
         assert!(read(&Bytes::from(changed), 0).is_err());
@@ -252,7 +301,7 @@ mod tests {
 
     #[test]
     fn a_batch_that_is_cut_off_is_left_out() {
-        let one = batch(&sample(), None);
+        let one = batch(&sample(), None, Compression::None);
         let block = Bytes::from([&one[..], &one[..one.len() - 1]].concat());
         assert_eq!(read(&block, 0).map(|records| records.len()), Ok(4));
     }

@@ -23,6 +23,7 @@ impl World {
         let last = self.choices.pick(&last, Subsystem::Swarm, 99);
         self.machine.paused_until = 0;
         self.machine.slow_until = 0;
+        self.machine.starved_until = 0;
         self.machine.failing = None;
         self.machine.disk.set_full(false);
         if self.machine.runs() && !self.machine.stopping {
@@ -46,6 +47,13 @@ impl World {
     }
 
     pub(super) fn look(&mut self) {
+        if let Stage::LastRead { deadline } = self.stage
+            && deadline <= self.now
+        {
+            for client in &mut self.clients {
+                client.settle_for_less(&mut self.judge);
+            }
+        }
         let resting = self.clients.iter().all(|client| client.rests(&self.judge));
         match self.stage {
             Stage::Safety | Stage::Over => {}
@@ -57,6 +65,8 @@ impl World {
             }
             Stage::Drain { deadline } | Stage::LastRead { deadline } => {
                 if deadline <= self.now {
+                    // What is lost says more than what is late.
+                    self.judge.finish();
                     let who = self
                         .clients
                         .iter()

@@ -409,3 +409,6 @@ fn reaches_node(event: &Event) -> bool {
         | Event::Look => false,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,6 +15,9 @@ use crate::faults::Fault;
 use crate::hash::subject;
 use crate::net::Outcome;
 
+/// A job waits up to so many nanoseconds for a thread while they are starved.
+const STARVED: u64 = 300 * MILLISECOND;
+
 impl World {
     /// Steps the node and carries out what it asks for.
     pub(super) fn step(&mut self, input: Input) {
@@ -23,6 +26,8 @@ impl World {
             let line = brief::input(&input);
             self.note(|| format!("<- {line}"));
         }
+        let wall = self.machine.clock.now(self.now).wall;
+        self.judge.broker_wall(wall.0);
         let mut effects = std::mem::take(&mut self.effects);
         let stepped = self.machine.step(self.now, input, &mut effects);
         for event in effects.events.drain(..) {
@@ -88,7 +93,12 @@ impl World {
             Effect::FrameLimit { conn, limit } => self.net.node_limits(conn, limit),
             Effect::Disk { token, op } => self.disk_asked(token, op),
             Effect::Work { token, job } => {
-                let delay = choices.delay(self.pace.work, Subsystem::WorkLatency, 0);
+                let mut delay = choices.delay(self.pace.work, Subsystem::WorkLatency, 0);
+                if self.machine.starved_until > self.now {
+                    delay = delay.saturating_mul(20)
+                        + choices.below(STARVED, Subsystem::WorkLatency, 1);
+                    self.count("slow-work");
+                }
                 let life = self.machine.life;
                 let job = Box::new(job);
                 self.schedule(now + delay, Event::Worked { life, token, job });

@@ -84,6 +84,10 @@ impl World {
                 self.note(|| format!("FAULT slow disk for {} ms", lasting / MILLISECOND));
                 self.machine.slow_until = self.now + lasting;
             }
+            Fault::SlowWork => {
+                self.note(|| format!("FAULT slow work for {} ms", lasting / MILLISECOND));
+                self.machine.starved_until = self.now + lasting;
+            }
             Fault::DiskError => {
                 let kinds = ["sync", "write", "sync-dir", "create", "read", "rename"];
                 let kind = self.choices.pick(&kinds, Subsystem::FaultShape, 103);

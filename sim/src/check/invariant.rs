@@ -1,0 +1,74 @@
+//! The promises that a run is judged by, each with the name that reports give it.
+
+/// The promise that a run found broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Invariant {
+    /// D: an acknowledged write, or one that a consumer has read, survives what its promise survives.
+    Lost,
+    /// M: one offset holds one record for ever.
+    InconsistentOffset,
+    /// X: an idempotent producer causes no duplicate, a plain one none without a retry.
+    Duplicate,
+    /// Records of one producer keep their order, and an idempotent producer leaves no gap.
+    Order,
+    /// Offsets are dense: a poll skips nothing.
+    PollSkip,
+    /// C: nobody reads above the high watermark.
+    AboveHighWatermark,
+    /// The high watermark of a reader never goes back.
+    HighWatermarkRegressed,
+    /// G1a: nobody reads what was refused.
+    RefusedRead,
+    /// A record is as it was sent: its bytes, timestamp and partition.
+    Altered,
+    /// A lookup by timestamp names the first record that is not older.
+    TimestampLookup,
+    /// Leader epochs ascend along a log, and end where the next one begins.
+    LeaderEpoch,
+    /// R: the metadata that clients see, and the image, equal the replay of the metadata log.
+    Replay,
+    /// V: progress after the faults end.
+    Progress,
+    /// An answer that the protocol does not allow.
+    Protocol,
+    /// The node panicked, or a check of its own failed.
+    NodeInvariant,
+    /// The node broke the contract of the boundary.
+    Boundary,
+}
+
+impl Invariant {
+    /// Its name in reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Invariant::Lost => "lost",
+            Invariant::InconsistentOffset => "inconsistent-offset",
+            Invariant::Duplicate => "duplicate",
+            Invariant::Order => "order",
+            Invariant::PollSkip => "poll-skip",
+            Invariant::AboveHighWatermark => "above-high-watermark",
+            Invariant::HighWatermarkRegressed => "high-watermark-regressed",
+            Invariant::RefusedRead => "refused-read",
+            Invariant::Altered => "altered",
+            Invariant::TimestampLookup => "timestamp-lookup",
+            Invariant::LeaderEpoch => "leader-epoch",
+            Invariant::Replay => "replay",
+            Invariant::Progress => "progress",
+            Invariant::Protocol => "protocol",
+            Invariant::NodeInvariant => "node-invariant",
+            Invariant::Boundary => "boundary",
+        }
+    }
+}
+
+/// A broken promise: which, when and the sentence about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Which promise.
+    pub invariant: Invariant,
+    /// Simulated time in nanoseconds.
+    pub at: u64,
+    /// What was promised and what happened.
+    pub message: String,
+}
