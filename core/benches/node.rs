@@ -7,17 +7,17 @@
     reason = "a benchmark is a driver: it reads the clock and prints"
 )]
 
-use std::collections::{BTreeMap, VecDeque};
+mod disk;
+
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use disk::Disk;
 use trialog_core::config::Config;
 use trialog_core::format::Format;
-use trialog_core::ids::{ConnId, DirId, FileId, ListenerId, Uuid};
-use trialog_core::io::{
-    Boot, DiskDone, DiskError, DiskOp, Effect, Effects, Entry, Input, ListenerBoot, LogDirBoot,
-    Name,
-};
+use trialog_core::ids::{ConnId, DirId, ListenerId, Uuid};
+use trialog_core::io::{Boot, Effect, Effects, Input, ListenerBoot, LogDirBoot};
 use trialog_core::node::Node;
 use trialog_core::time::{Instant as Mono, Now, WallMs};
 use trialog_core::wire::batch::{BatchOptions, RecordToWrite, encode_batch};
@@ -28,101 +28,6 @@ use trialog_core::wire::{
     CreateTopicsRequest, FetchRequest, ProduceRequest, Request, decode_response, request_frame,
 };
 use trialog_core::work;
-
-/// A disk that keeps small files and the lengths of large ones.
-#[derive(Default)]
-struct Disk {
-    dirs: BTreeMap<DirId, String>,
-    files: BTreeMap<FileId, String>,
-    entries: BTreeMap<String, Option<Vec<u8>>>,
-}
-
-impl Disk {
-    fn path(&self, dir: DirId, name: &Name) -> String {
-        format!("{}/{name}", self.dirs[&dir])
-    }
-
-    fn run(&mut self, op: DiskOp) -> Result<DiskDone, DiskError> {
-        match op {
-            DiskOp::MakeDir { parent, name, dir } => {
-                let path = self.path(parent, &name);
-                self.entries.insert(path.clone(), None);
-                self.dirs.insert(dir, path);
-            }
-            DiskOp::OpenDir { parent, name, dir } => {
-                let path = self.path(parent, &name);
-                if !self.entries.contains_key(&path) {
-                    return Err(DiskError::NotFound);
-                }
-                self.dirs.insert(dir, path);
-            }
-            DiskOp::List { dir, .. } => {
-                let prefix = format!("{}/", self.dirs[&dir]);
-                let entries = self.entries.iter().filter_map(|(path, content)| {
-                    let name = path.strip_prefix(&prefix)?;
-                    Some(Entry {
-                        name: Name::new(name)?,
-                        dir: content.is_none(),
-                        len: content.as_ref().map_or(0, |content| content.len() as u64),
-                    })
-                });
-                let entries = entries.collect();
-                return Ok(DiskDone::Listed {
-                    entries,
-                    more: false,
-                });
-            }
-            DiskOp::Create { dir, name, file } => {
-                let path = self.path(dir, &name);
-                self.entries.insert(path.clone(), Some(Vec::new()));
-                self.files.insert(file, path);
-            }
-            DiskOp::Open { dir, name, file } => {
-                let path = self.path(dir, &name);
-                let Some(Some(content)) = self.entries.get(&path) else {
-                    return Err(DiskError::NotFound);
-                };
-                let len = content.len() as u64;
-                self.files.insert(file, path);
-                return Ok(DiskDone::Opened { len });
-            }
-            DiskOp::Rename { dir, from, to } => {
-                let content = self.entries.remove(&self.path(dir, &from));
-                self.entries
-                    .insert(self.path(dir, &to), content.ok_or(DiskError::NotFound)?);
-            }
-            DiskOp::Unlink { dir, name } => {
-                self.entries
-                    .remove(&self.path(dir, &name))
-                    .ok_or(DiskError::NotFound)?;
-            }
-            DiskOp::Write { file, at, data } => {
-                let content = self.entries.get_mut(&self.files[&file]);
-                if let Some(Some(content)) = content.filter(|_| at < 65_536) {
-                    let end = at as usize + data.len();
-                    content.resize(content.len().max(end), 0);
-                    content[at as usize..end].copy_from_slice(&data.to_bytes());
-                }
-                return Ok(DiskDone::Written);
-            }
-            DiskOp::Read { file, at, len } => {
-                let Some(Some(content)) = self.entries.get(&self.files[&file]) else {
-                    return Err(DiskError::Failed);
-                };
-                let from = content.len().min(at as usize);
-                let to = content.len().min(from + len as usize);
-                return Ok(DiskDone::Read(Bytes::copy_from_slice(&content[from..to])));
-            }
-            DiskOp::Sync { .. } | DiskOp::SyncDir { .. } => return Ok(DiskDone::Synced),
-            DiskOp::CloseDir { .. }
-            | DiskOp::RemoveDir { .. }
-            | DiskOp::Close { .. }
-            | DiskOp::Truncate { .. }
-            | DiskOp::Allocate { .. } => {}
-        }
-        Ok(DiskDone::Done)
-    }
-}
 
 struct Bench {
     node: Node,
@@ -141,7 +46,10 @@ const CONN: ConnId = ConnId(1);
 impl Bench {
     fn new() -> Bench {
         let config = Config::single(1, &["/d"], &[]).expect("a good configuration");
-        let mut disk = Disk::default();
+        let mut disk = Disk {
+            forgetful: true,
+            ..Disk::default()
+        };
         disk.dirs.insert(DirId(1), String::new());
         let format = Format {
             config: &config,
@@ -152,8 +60,8 @@ impl Bench {
             now_ms: 0,
         };
         for file in format.files().expect("a good format").remove(0) {
-            let path = format!("/{}", file.name);
-            disk.entries.insert(path, Some(file.content.to_vec()));
+            let place = (String::new(), file.name.to_string());
+            disk.entries.insert(place, Some(file.content.to_vec()));
         }
         let boot = Boot {
             boot_id: [1; 16],

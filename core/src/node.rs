@@ -328,8 +328,8 @@ impl Node {
             ..
         } = rooms;
         let released = self.replicas.go_on(cx, config, store, image, partitions);
-        for (log, (waiting, fetches)) in released {
-            api.on_lost_partition(rooms, cx, log, waiting, fetches);
+        for (log, given_up) in released {
+            api.on_lost_partition(rooms, cx, log, given_up);
         }
     }
 
@@ -386,9 +386,9 @@ impl Node {
         let Some(partition) = self.rooms.partitions.of_mut(log) else {
             return;
         };
-        let (fetches, waiting) = (partition.watchers().collect(), partition.give_up());
+        let given_up = partition.give_up();
         self.api
-            .on_lost_partition(&mut self.rooms, cx, log, waiting, fetches);
+            .on_lost_partition(&mut self.rooms, cx, log, given_up);
     }
 
     /// The ids of the log directories that work.

@@ -6,7 +6,7 @@
 
 use super::connection::Answer;
 use super::{Api, Asked, Rooms, Waiting};
-use crate::fetch::session::{FetchContext, NO_SESSION, SessionRequest};
+use crate::fetch::session::{FetchContext, LOOKED_AT, NO_SESSION, SessionRequest};
 use crate::fetch::{FetchAsk, FetchKey, FetchResult, TopicRef};
 use crate::ids::{LeaderEpoch, LogId, Offset, PartitionIndex, RequestId, Uuid};
 use crate::io::Cx;
@@ -73,6 +73,13 @@ impl Api {
         request: FetchRequest,
     ) {
         let session = session_request(asked.version, &request);
+        // A client that asks again without an answer has lost it: what that one looks at is due anew.
+        if let Some(earlier) = self.session_waits.get(&session.id)
+            && let Some(Waiting::Fetch(wait)) = self.requests.get(earlier)
+        {
+            let keys = wait.slots.iter().map(|slot| &slot.result.key);
+            self.sessions.give_back(wait.context, keys);
+        }
         let (context, asks) = match self.sessions.open(cx.now.mono, session) {
             Ok(opened) => opened,
             Err(error) => return self.refuse_fetch(cx, asked, error, NO_SESSION),
@@ -101,14 +108,26 @@ impl Api {
                 rooms.fetch_target(&key, name)
             };
             match target {
-                Ok(log) => wait.slots.push(Slot::new(key, ask, Ok(log))),
+                Ok(log) => {
+                    let partition = rooms.partitions.of_mut(log);
+                    if let (Some(id), Some(partition)) = (context.session(), partition) {
+                        partition.subscribe(id);
+                    }
+                    wait.slots.push(Slot::new(key, ask, Ok(log)));
+                }
                 Err(error) => refused.push(Slot::new(key, ask, Err(error))),
             }
         }
         let anything = !wait.slots.is_empty();
         wait.slots.append(&mut refused);
+        // What was not looked at has nothing to tell, or has its turn with the next request.
+        let (all, due) = context
+            .session()
+            .map_or((0, 0), |id| self.sessions.partitions_of(id));
+        let anything = anything || all > wait.slots.len();
         let look = self.look(rooms, cx, &mut wait);
-        let patient = request.max_wait_ms > 0 && anything && !self.connections.is_gone(asked.id);
+        let patient =
+            request.max_wait_ms > 0 && anything && due == 0 && !self.connections.is_gone(asked.id);
         if wait.reading > 0 {
             self.requests.insert(asked.id, Waiting::Fetch(wait));
         } else if patient && look.bytes < wait.min_bytes && !look.urgent {
@@ -147,7 +166,11 @@ impl Api {
     }
 
     fn await_data(&mut self, rooms: &mut Rooms, mut wait: FetchWait) {
-        for slot in &wait.slots {
+        let session = wait.context.session();
+        if let Some(id) = session {
+            self.session_waits.insert(id, wait.asked.id);
+        }
+        for slot in wait.slots.iter().filter(|_| session.is_none()) {
             if let Some(partition) = slot.log.and_then(|log| rooms.partitions.of_mut(log)) {
                 partition.watch(wait.asked.id);
             }
@@ -186,6 +209,74 @@ impl Api {
         }
     }
 
+    /// A partition has moved: it is due in the sessions that it names.
+    pub(super) fn mark_sessions(&mut self, rooms: &mut Rooms, log: LogId) -> Vec<(i32, FetchKey)> {
+        let Some(partition) = rooms.partitions.of_mut(log) else {
+            return Vec::new();
+        };
+        let sessions: Vec<i32> = partition.sessions().collect();
+        let mut due = Vec::with_capacity(sessions.len());
+        for id in sessions {
+            let (topic_id, topic) = (partition.topic_id, &partition.topic);
+            match self.sessions.mark_due(id, topic_id, topic, partition.index) {
+                Some(key) => due.push((id, key)),
+                None => partition.unsubscribe(id),
+            }
+        }
+        due
+    }
+
+    /// A partition has moved: fetches that wait in its sessions may have enough.
+    pub(super) fn wake_sessions(&mut self, rooms: &mut Rooms, cx: &mut Cx, log: LogId) {
+        for (session, key) in self.mark_sessions(rooms, log) {
+            self.wake_in_session(rooms, cx, session, log, key);
+        }
+    }
+
+    /// The partition `key` is due in `session`: a fetch that waits there looks at it, too.
+    pub(super) fn wake_in_session(
+        &mut self,
+        rooms: &mut Rooms,
+        cx: &mut Cx,
+        session: i32,
+        log: LogId,
+        key: FetchKey,
+    ) {
+        let Some(request) = self.session_waits.get(&session).copied() else {
+            return;
+        };
+        let Some(Waiting::Fetch(wait)) = self.requests.get_mut(&request) else {
+            return;
+        };
+        let Some(ask) = self.sessions.take(session, &key) else {
+            return;
+        };
+        match wait.slots.iter_mut().find(|slot| slot.result.key == key) {
+            Some(slot) => slot.log = Some(log),
+            None => wait.slots.push(Slot::new(key, ask, Ok(log))),
+        }
+        self.wake_fetch(rooms, cx, request, log);
+    }
+
+    /// Tells partitions of sessions that have left them. Returns how many, a piece at most.
+    pub(super) fn retire_sessions(&mut self, rooms: &mut Rooms) -> usize {
+        let mut told = 0;
+        while told < LOOKED_AT
+            && let Some((id, key)) = self.sessions.next_left()
+        {
+            told += 1;
+            let topic = match &key.topic {
+                TopicRef::Id(id) => Some(*id),
+                TopicRef::Name(name) => rooms.image.topics.id(name),
+            };
+            let partition = topic.and_then(|topic| rooms.partitions.find_mut(topic, key.partition));
+            if let Some(partition) = partition {
+                partition.unsubscribe(id);
+            }
+        }
+        told
+    }
+
     /// The fetch has waited long enough.
     pub(super) fn expire_fetch(&mut self, rooms: &mut Rooms, cx: &mut Cx, wait: FetchWait) {
         cx.out.mark(Mark::FetchTimedOut);
@@ -208,7 +299,13 @@ impl Api {
             return;
         }
         self.timers.remove(&(wait.deadline, wait.asked.id));
-        for slot in &wait.slots {
+        let session = wait.context.session();
+        if let Some(id) = session
+            && self.session_waits.get(&id) == Some(&wait.asked.id)
+        {
+            self.session_waits.remove(&id);
+        }
+        for slot in wait.slots.iter().filter(|_| session.is_none()) {
             if let Some(partition) = slot.log.and_then(|log| rooms.partitions.of_mut(log)) {
                 partition.unwatch(wait.asked.id);
             }
@@ -218,6 +315,8 @@ impl Api {
     /// The peer is gone: nobody waits for the fetch.
     pub(super) fn abandon_fetch(&mut self, rooms: &mut Rooms, cx: &mut Cx, mut wait: FetchWait) {
         self.stop_watching(rooms, &mut wait);
+        let keys = wait.slots.iter().map(|slot| &slot.result.key);
+        self.sessions.give_back(wait.context, keys);
         self.connections
             .finish(wait.asked.id, Answer::Silent, cx.out);
     }
@@ -262,6 +361,10 @@ impl Api {
         let all = wait.slots.len();
         let mut results: Vec<FetchResult> =
             wait.slots.into_iter().map(|slot| slot.result).collect();
+        let untold = self
+            .sessions
+            .partitions_of(wait.context.session().unwrap_or(NO_SESSION))
+            .0;
         let session = self.sessions.answer(
             cx.now.mono,
             cx.rng,
@@ -272,6 +375,8 @@ impl Api {
         let session_id = match session {
             Ok(id) => id,
             Err(error) => {
+                let keys = results.iter().map(|result| &result.key);
+                self.sessions.give_back(wait.context, keys);
                 let id = match wait.context {
                     FetchContext::Incremental { id, .. } => id,
                     FetchContext::Sessionless | FetchContext::Full { .. } => NO_SESSION,
@@ -279,7 +384,7 @@ impl Api {
                 return self.refuse_fetch(cx, asked, error, id);
             }
         };
-        if results.len() < all {
+        if results.len() < all.max(untold) {
             cx.out.mark(Mark::IncrementalFetch);
         }
         let mut response = FetchResponse {
@@ -357,10 +462,12 @@ impl Slot {
                 self.result.log_start = found.log_start;
                 self.result.diverging = found.diverging;
                 self.result.records = Parts::new();
+                self.result.more = false;
                 match found.outcome {
                     ReadOutcome::Ready(records) => {
                         self.bytes = records.parts.len() as u64;
                         let more = records.next < found.high_watermark && found.diverging.is_none();
+                        self.result.more = more;
                         self.readable = if more {
                             self.bytes.max(wanted)
                         } else {
@@ -370,6 +477,7 @@ impl Slot {
                         None
                     }
                     ReadOutcome::Later(read) => {
+                        self.result.more = true;
                         self.bytes = wanted.max(1);
                         self.readable = self.bytes;
                         Some(read)

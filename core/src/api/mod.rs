@@ -41,7 +41,7 @@ use crate::io::{CloseWhy, Cx, Room, Wake};
 use crate::log::{LogStore, LogView, ReadId};
 use crate::mark::Mark;
 use crate::metadata::Image;
-use crate::partition::Partitions;
+use crate::partition::{GivenUp, Partitions};
 use crate::pending::Pending;
 use crate::quorum::Quorum;
 use crate::time::Instant;
@@ -142,6 +142,8 @@ pub struct Api {
     /// Waits for commit, by offset of the metadata log.
     commits: BTreeSet<(Offset, RequestId)>,
     timers: BTreeSet<(Instant, RequestId)>,
+    /// The fetch that waits in each fetch session.
+    session_waits: BTreeMap<i32, RequestId>,
     /// The producer ids that this broker may give away.
     producer_ids: init_producer_id::ProducerIds,
     /// Requests begin: the node is ready.
@@ -175,6 +177,7 @@ impl Api {
             reads: BTreeMap::new(),
             commits: BTreeSet::new(),
             timers: BTreeSet::new(),
+            session_waits: BTreeMap::new(),
             producer_ids: init_producer_id::ProducerIds::default(),
             serving: false,
         }
@@ -228,7 +231,7 @@ impl Api {
             self.begin(rooms, cx, begin);
             begun += 1;
         }
-        begun
+        begun + self.retire_sessions(rooms)
     }
 
     fn begin(&mut self, rooms: &mut Rooms, cx: &mut Cx, begin: Begin) {
@@ -416,6 +419,7 @@ impl Api {
         for request in fetches {
             self.wake_fetch(rooms, cx, request, log);
         }
+        self.wake_sessions(rooms, cx, log);
     }
 
     /// Appends to a log from offset `from` on are lost.
@@ -428,22 +432,28 @@ impl Api {
         }
     }
 
-    /// A partition has failed, is gone or has another leader: nobody needs to wait for it. `waiting` is what
-    /// [`Partition::give_up`](crate::partition::Partition::give_up) named.
+    /// A partition has failed, is gone or has another leader: nobody needs to wait for it.
     pub fn on_lost_partition(
         &mut self,
         rooms: &mut Rooms,
         cx: &mut Cx,
         log: LogId,
-        waiting: Vec<RequestId>,
-        fetches: Vec<RequestId>,
+        given_up: GivenUp,
     ) {
-        for request in waiting {
+        for request in given_up.waiting {
             self.acknowledge(rooms, cx, request, log);
             self.start_moved(rooms, cx, request, log);
         }
-        for request in fetches {
+        for request in given_up.fetches {
             self.wake_fetch(rooms, cx, request, log);
+        }
+        if let Some((topic, topic_id, index)) = given_up.place {
+            for session in given_up.sessions {
+                let key = self.sessions.mark_due(session, topic_id, &topic, index);
+                if let Some(key) = key {
+                    self.wake_in_session(rooms, cx, session, log, key);
+                }
+            }
         }
         self.on_opened(rooms, cx, log);
         self.on_high_watermark(rooms, cx, log);
@@ -454,7 +464,10 @@ impl Api {
         let Some(partition) = rooms.partitions.of_mut(log) else {
             return;
         };
-        for request in partition.on_start_moved(start) {
+        let waiting = partition.on_start_moved(start);
+        // Fetch sessions are told of the new start with their next answer.
+        self.mark_sessions(rooms, log);
+        for request in waiting {
             self.start_moved(rooms, cx, request, log);
         }
     }

@@ -73,6 +73,8 @@ pub struct FetchResult {
     pub diverging: Option<(LeaderEpoch, Offset)>,
     /// Whole batches.
     pub records: Parts,
+    /// There is, or may be, more to read than `records`.
+    pub more: bool,
 }
 
 impl FetchResult {
@@ -88,6 +90,14 @@ impl FetchResult {
             log_start: Offset(-1),
             diverging: None,
             records: Parts::new(),
+            more: false,
         }
+    }
+
+    /// True if the same question has no other answer before the partition moves.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        let told = self.error == ErrorCode::NONE && self.diverging.is_none();
+        told && self.records.is_empty() && !self.more
     }
 }

@@ -2,12 +2,15 @@
 //!
 //! Owns the cache of sessions and the rule which one gives way to another. Never waits, never reads. The epoch of a session
 //! counts its requests: two answers to one request, or one that was lost, are told apart by it.
+//!
+//! A request costs what has moved, not what its session holds: a partition with nothing to tell leaves the set of those that are due
+//! until it moves ([`Sessions::mark_due`]) or is asked for anew. A request takes [`LOOKED_AT`] of them at most; the next takes the rest.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::{FetchAsk, FetchKey, FetchResult, TopicRef};
-use crate::ids::Offset;
+use crate::ids::{Offset, PartitionIndex, Uuid};
 use crate::metadata::Topics;
 use crate::rng::{Purpose, Rng};
 use crate::time::Instant;
@@ -19,6 +22,8 @@ pub const NO_SESSION: i32 = 0;
 const INITIAL_EPOCH: i32 = 0;
 /// The epoch that asks for no session, and ends the one that is named.
 const FINAL_EPOCH: i32 = -1;
+/// So many partitions of a session are looked at for one request.
+pub const LOOKED_AT: usize = 1_000;
 /// A session that was used within this time gives way to nobody, and a younger one to no larger one. Kafka's constant.
 const EVICTION: Duration = Duration::from_mins(2);
 
@@ -56,6 +61,17 @@ pub enum FetchContext {
     },
 }
 
+impl FetchContext {
+    /// The session that the fetch goes on with.
+    #[must_use]
+    pub fn session(self) -> Option<i32> {
+        match self {
+            FetchContext::Incremental { id, .. } => Some(id),
+            FetchContext::Sessionless | FetchContext::Full { .. } => None,
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Session {
     uses_topic_ids: bool,
@@ -68,6 +84,8 @@ struct Session {
     order: BTreeMap<u64, FetchKey>,
     partitions: BTreeMap<FetchKey, Cached>,
     next_place: u64,
+    /// The places of those to look at next. One that a request in work looks at is not among them, unless it moved since.
+    due: BTreeSet<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,10 +102,12 @@ impl Session {
     fn put(&mut self, key: FetchKey, ask: FetchAsk, high_watermark: Offset, log_start: Offset) {
         if let Some(cached) = self.partitions.get_mut(&key) {
             cached.ask = ask;
+            self.due.insert(cached.place);
             return;
         }
         let place = self.next_place;
         self.next_place += 1;
+        self.due.insert(place);
         self.order.insert(place, key.clone());
         let cached = Cached {
             name: None,
@@ -102,7 +122,23 @@ impl Session {
     fn forget(&mut self, key: &FetchKey) {
         if let Some(cached) = self.partitions.remove(key) {
             self.order.remove(&cached.place);
+            self.due.remove(&cached.place);
         }
+    }
+
+    /// Takes the first of those that are due.
+    fn take_due(&mut self) -> Vec<(FetchKey, FetchAsk)> {
+        let mut asks = Vec::new();
+        while asks.len() < LOOKED_AT
+            && let Some(place) = self.due.pop_first()
+        {
+            if let Some(key) = self.order.get(&place)
+                && let Some(cached) = self.partitions.get(key)
+            {
+                asks.push((key.clone(), cached.ask));
+            }
+        }
+        asks
     }
 
     /// Learns the names of a topic that was not known before.
@@ -133,13 +169,21 @@ impl Session {
             result.high_watermark
         };
         cached.log_start = result.log_start;
-        if !result.records.is_empty() {
+        // Those that keep failing do not keep the others from their turn.
+        let yields = failed && !self.due.is_empty();
+        if !result.records.is_empty() || yields {
             let place = std::mem::replace(&mut cached.place, self.next_place);
             self.next_place += 1;
             let to = cached.place;
             if let Some(key) = self.order.remove(&place) {
                 self.order.insert(to, key);
             }
+            if self.due.remove(&place) {
+                self.due.insert(to);
+            }
+        }
+        if !result.is_quiet() {
+            self.due.insert(cached.place);
         }
         news
     }
@@ -153,6 +197,10 @@ pub struct Sessions {
     by_use: BTreeSet<(Instant, i32)>,
     /// Those old enough to give way to a larger one.
     evictable: BTreeSet<(usize, i32)>,
+    /// Sessions that are gone, with the partitions that do not know it yet.
+    retired: Vec<(i32, Session)>,
+    /// Partitions that a session has dropped and that do not know it yet.
+    dropped: Vec<(i32, FetchKey)>,
     /// How many ids were drawn.
     drawn: u64,
 }
@@ -166,6 +214,8 @@ impl Sessions {
             sessions: BTreeMap::new(),
             by_use: BTreeSet::new(),
             evictable: BTreeSet::new(),
+            retired: Vec::new(),
+            dropped: Vec::new(),
             drawn: 0,
         }
     }
@@ -182,7 +232,8 @@ impl Sessions {
         self.sessions.is_empty()
     }
 
-    /// Applies what a request says of its session and tells what it asks for in all, in the order to serve.
+    /// Applies what a request says of its session and tells what is to be looked at for it, in the order to serve. Of a session, that
+    /// goes back with [`Sessions::answer`] or [`Sessions::give_back`].
     ///
     /// # Errors
     /// FETCH_SESSION_ID_NOT_FOUND, INVALID_FETCH_SESSION_EPOCH or FETCH_SESSION_TOPIC_ID_ERROR; the session is as before.
@@ -217,6 +268,7 @@ impl Sessions {
         }
         for key in &request.forgotten {
             session.forget(key);
+            self.dropped.push((request.id, key.detached()));
         }
         if session.partitions.is_empty() {
             self.remove(request.id);
@@ -227,11 +279,7 @@ impl Sessions {
             id: request.id,
             epoch: session.epoch,
         };
-        let asks = session
-            .order
-            .values()
-            .filter_map(|key| Some((key.clone(), session.partitions.get(key)?.ask)))
-            .collect();
+        let asks = session.take_due();
         self.touch(now, request.id);
         Ok((context, asks))
     }
@@ -271,13 +319,90 @@ impl Sessions {
         }
     }
 
+    /// The partition has moved: it is due in session `id`, under the name that is returned. `None` if the session does not have it.
+    pub fn mark_due(
+        &mut self,
+        id: i32,
+        topic_id: Uuid,
+        topic: &Str,
+        partition: PartitionIndex,
+    ) -> Option<FetchKey> {
+        let session = self.sessions.get_mut(&id)?;
+        let topic = if session.uses_topic_ids {
+            TopicRef::Id(topic_id)
+        } else {
+            TopicRef::Name(topic.clone())
+        };
+        let key = FetchKey { topic, partition };
+        let place = session.partitions.get(&key)?.place;
+        session.due.insert(place);
+        Some(key)
+    }
+
+    /// Takes one partition of a session, as [`Sessions::open`] does with those that are due.
+    pub fn take(&mut self, id: i32, key: &FetchKey) -> Option<FetchAsk> {
+        let session = self.sessions.get_mut(&id)?;
+        let cached = session.partitions.get(key)?;
+        session.due.remove(&cached.place);
+        Some(cached.ask)
+    }
+
+    /// What was taken for a request that is not answered is due again.
+    pub fn give_back<'a>(
+        &mut self,
+        context: FetchContext,
+        keys: impl Iterator<Item = &'a FetchKey>,
+    ) {
+        let session = context.session().and_then(|id| self.sessions.get_mut(&id));
+        let Some(session) = session else {
+            return;
+        };
+        for key in keys {
+            if let Some(cached) = session.partitions.get(key) {
+                session.due.insert(cached.place);
+            }
+        }
+    }
+
+    /// How many partitions a session has, and how many of them are due.
+    #[must_use]
+    pub fn partitions_of(&self, id: i32) -> (usize, usize) {
+        let session = self.sessions.get(&id);
+        session.map_or((0, 0), |session| {
+            (session.partitions.len(), session.due.len())
+        })
+    }
+
+    /// A partition that need not tell session `id` of its moves any more.
+    pub fn next_left(&mut self) -> Option<(i32, FetchKey)> {
+        loop {
+            if let Some((id, key)) = self.dropped.pop() {
+                let session = self.sessions.get(&id);
+                if session.is_some_and(|session| session.partitions.contains_key(&key)) {
+                    continue;
+                }
+                return Some((id, key));
+            }
+            let (id, session) = self.retired.last_mut()?;
+            let id = *id;
+            if let Some((place, key)) = session.order.pop_first() {
+                session.partitions.remove(&key);
+                session.due.remove(&place);
+                self.dropped.push((id, key));
+            } else {
+                self.retired.pop();
+            }
+        }
+    }
+
     /// What the topic of a partition was called when the session of `context` last knew it.
     #[must_use]
     pub fn name_of(&self, context: FetchContext, key: &FetchKey) -> Option<&Str> {
-        let FetchContext::Incremental { id, .. } = context else {
-            return None;
-        };
-        let cached = self.sessions.get(&id)?.partitions.get(key)?;
+        let cached = self
+            .sessions
+            .get(&context.session()?)?
+            .partitions
+            .get(key)?;
         cached.name.as_ref()
     }
 
@@ -299,6 +424,7 @@ impl Sessions {
             order: BTreeMap::new(),
             partitions: BTreeMap::new(),
             next_place: 0,
+            due: BTreeSet::new(),
         };
         for result in results {
             session.put(
@@ -364,6 +490,7 @@ impl Sessions {
         if let Some(session) = self.sessions.remove(&id) {
             self.by_use.remove(&(session.used, id));
             self.evictable.remove(&(session.size, id));
+            self.retired.push((id, session));
         }
     }
 
@@ -379,6 +506,15 @@ impl Sessions {
                 .iter()
                 .all(|(used, id)| self.sessions.get(id).is_some_and(|s| s.used == *used))
         );
+        for session in self.sessions.values() {
+            assert_eq!(session.order.len(), session.partitions.len());
+            assert!(
+                session
+                    .due
+                    .iter()
+                    .all(|place| session.order.contains_key(place))
+            );
+        }
         assert!(
             self.evictable
                 .iter()
@@ -412,7 +548,6 @@ fn last_mentions(asks: Vec<(FetchKey, FetchAsk)>) -> Vec<(FetchKey, FetchAsk)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::{PartitionIndex, Uuid};
     use crate::wire::Parts;
 
     fn key(partition: i32) -> FetchKey {
@@ -475,8 +610,10 @@ mod tests {
         );
         assert_eq!(results.len(), 1, "partition 1 has no news");
         // Who got records is served last.
+        let moved = sessions.mark_due(id, Uuid([7; 16]), &"t".into(), PartitionIndex(1));
+        assert_eq!(moved, Some(key(1)));
         let (context, asks) = sessions.open(now, request(id, 2, &[], &[])).unwrap();
-        assert_eq!(asks[0].0, key(1));
+        assert_eq!(asks, vec![(key(1), ask(5)), (key(0), ask(0))]);
         // An error is news, and so is its end.
         let mut results = vec![FetchResult::failed(
             key(0),
@@ -494,6 +631,44 @@ mod tests {
             .unwrap();
         assert_eq!(results.len(), 1);
         sessions.check();
+    }
+
+    #[test]
+    fn a_request_looks_at_what_is_due_and_at_no_more_than_its_share() {
+        let (mut sessions, rng, now) = (Sessions::new(10), Rng::new([1; 32]), Instant(0));
+        let id = full(&mut sessions, &rng, now, 1500);
+        let mut looked_at = Vec::new();
+        for epoch in 1..=3 {
+            let (context, asks) = sessions.open(now, request(id, epoch, &[], &[])).unwrap();
+            looked_at.push(asks.len());
+            let quiet = |(key, _): &(FetchKey, FetchAsk)| result(key.partition.0, 5, b"");
+            let mut results = asks.iter().map(quiet).collect();
+            let topics = Topics::default();
+            sessions
+                .answer(now, &rng, context, &topics, &mut results)
+                .unwrap();
+            assert_eq!(results, []);
+        }
+        assert_eq!(looked_at, [LOOKED_AT, 500, 0]);
+        // Asked for anew, moved, or taken for an answer that never left: due again.
+        let topic = Uuid([7; 16]);
+        sessions
+            .mark_due(id, topic, &"t".into(), PartitionIndex(7))
+            .unwrap();
+        assert_eq!(
+            sessions.mark_due(id, topic, &"t".into(), PartitionIndex(1500)),
+            None
+        );
+        let (context, asks) = sessions.open(now, request(id, 4, &[(3, 9)], &[])).unwrap();
+        assert_eq!(asks, vec![(key(3), ask(9)), (key(7), ask(0))]);
+        sessions.give_back(context, asks.iter().map(|(key, _)| key));
+        assert_eq!(sessions.partitions_of(id), (1500, 2));
+        assert_eq!(sessions.take(id, &key(3)), Some(ask(9)));
+        sessions.check();
+        // A session that ends leaves its partitions, each once.
+        sessions.open(now, request(id, -1, &[], &[])).unwrap();
+        let left = std::iter::from_fn(|| sessions.next_left()).count();
+        assert_eq!(left, 1500);
     }
 
     #[test]

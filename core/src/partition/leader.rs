@@ -33,6 +33,19 @@ impl Acks {
     }
 }
 
+/// Whom a partition lets go.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GivenUp {
+    /// Requests that wait for appends or for the log start.
+    pub waiting: Vec<RequestId>,
+    /// Fetches that wait for data.
+    pub fetches: Vec<RequestId>,
+    /// Fetch sessions.
+    pub sessions: Vec<i32>,
+    /// Which partition it was; `None` if only its high watermark has moved.
+    pub place: Option<(Str, Uuid, PartitionIndex)>,
+}
+
 /// What the metadata says of a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Assignment {
@@ -75,8 +88,10 @@ pub struct Partition {
     /// Produce requests by the end offset that must be written, resp. passed by the high watermark.
     awaiting_written: BTreeSet<(Offset, RequestId)>,
     awaiting_committed: BTreeSet<(Offset, RequestId)>,
-    /// Fetches that wait for more data, with the bytes that they saw when they last looked.
+    /// Fetches that wait for more data.
     fetches: BTreeSet<RequestId>,
+    /// Fetch sessions that want to hear of every move.
+    sessions: BTreeSet<i32>,
     /// Requests that wait for the log start to be durable at an offset, by request.
     deletes: BTreeMap<RequestId, Offset>,
 }
@@ -110,6 +125,7 @@ impl Partition {
             awaiting_written: BTreeSet::new(),
             awaiting_committed: BTreeSet::new(),
             fetches: BTreeSet::new(),
+            sessions: BTreeSet::new(),
             deletes: BTreeMap::new(),
         }
     }
@@ -261,8 +277,17 @@ impl Partition {
         release(&mut self.awaiting_committed, self.high_watermark)
     }
 
-    /// Everyone who waits for a produce, when nothing will come any more: the partition is gone or offline.
-    pub fn give_up(&mut self) -> Vec<RequestId> {
+    /// Everyone who need not wait any longer, when nothing will come any more: the partition is gone, offline or led by another.
+    pub fn give_up(&mut self) -> GivenUp {
+        GivenUp {
+            waiting: self.give_up_waiting(),
+            fetches: self.watchers().collect(),
+            sessions: self.sessions().collect(),
+            place: Some((self.topic.clone(), self.topic_id, self.index)),
+        }
+    }
+
+    fn give_up_waiting(&mut self) -> Vec<RequestId> {
         let mut requests = release(&mut self.awaiting_written, Offset(i64::MAX));
         requests.extend(release(&mut self.awaiting_committed, Offset(i64::MAX)));
         requests.extend(std::mem::take(&mut self.deletes).into_keys());
@@ -328,6 +353,21 @@ impl Partition {
     /// It does no longer.
     pub fn unwatch(&mut self, request: RequestId) {
         self.fetches.remove(&request);
+    }
+
+    /// The fetch session `id` wants to hear of every move.
+    pub fn subscribe(&mut self, id: i32) {
+        self.sessions.insert(id);
+    }
+
+    /// It does no longer.
+    pub fn unsubscribe(&mut self, id: i32) {
+        self.sessions.remove(&id);
+    }
+
+    /// The fetch sessions that want to hear of every move.
+    pub fn sessions(&self) -> impl Iterator<Item = i32> {
+        self.sessions.iter().copied()
     }
 
     /// The fetches that wait here.

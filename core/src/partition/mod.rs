@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use crate::ids::{LogId, PartitionIndex, Uuid};
 
-pub use leader::{Acks, Partition};
+pub use leader::{Acks, GivenUp, Partition};
 pub use replicas::Replicas;
 
 /// Every partition that this node has a replica of.

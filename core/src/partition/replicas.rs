@@ -8,10 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use super::Partitions;
-use super::leader::{Assignment, Partition};
+use super::leader::{Assignment, GivenUp, Partition};
 use crate::config::{Config, LogConfig};
 use crate::event::Event;
-use crate::ids::{LogId, NodeId, Offset, PartitionIndex, RequestId, Uuid};
+use crate::ids::{LogId, NodeId, Offset, PartitionIndex, Uuid};
 use crate::io::Cx;
 use crate::log::{self, LogStore, NewLog, StoreConfig};
 use crate::metadata::{Delta, Image, Resource, Topic};
@@ -41,7 +41,7 @@ pub struct Replicas {
 }
 
 /// Requests that need not wait any longer, by the log that they waited on; a log whose high watermark moved is there, too.
-pub type Released = BTreeMap<LogId, (Vec<RequestId>, Vec<RequestId>)>;
+pub type Released = BTreeMap<LogId, GivenUp>;
 
 impl Replicas {
     /// Nothing is asked yet.
@@ -177,8 +177,7 @@ impl Replicas {
     ) {
         let index = PartitionIndex(index);
         if let Some(mut partition) = partitions.remove(id, index) {
-            let fetches = partition.watchers().collect();
-            released.insert(partition.log, (partition.give_up(), fetches));
+            released.insert(partition.log, partition.give_up());
         }
         if let Some(log) = store.find(id, index) {
             self.opening.remove(&log);
@@ -235,11 +234,10 @@ impl Replicas {
             }
             // A smaller in-sync set can let the high watermark go on, and with it whoever waits for it.
             if partition.high_watermark() > known {
-                released.insert(log, (Vec::new(), Vec::new()));
+                released.insert(log, GivenUp::default());
             }
             if led && !partition.leads() {
-                let fetches = partition.watchers().collect();
-                released.insert(log, (partition.give_up(), fetches));
+                released.insert(log, partition.give_up());
             }
             return;
         }
