@@ -35,11 +35,13 @@ pub enum Fault {
     DiskFull,
     /// The threads that do the jobs of work are starved for a while.
     SlowWork,
+    /// A bit of a record that was synced long ago turns over on the medium.
+    Rot,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Fault; 12] = [
+    pub const ALL: [Fault; 13] = [
         Fault::ProcessCrash,
         Fault::PowerCut,
         Fault::CleanRestart,
@@ -52,6 +54,7 @@ impl Fault {
         Fault::DiskError,
         Fault::DiskFull,
         Fault::SlowWork,
+        Fault::Rot,
     ];
 
     /// Its name in reports.
@@ -70,6 +73,7 @@ impl Fault {
             Fault::DiskError => "disk-error",
             Fault::DiskFull => "disk-full",
             Fault::SlowWork => "slow-work",
+            Fault::Rot => "rot",
         }
     }
 
@@ -88,6 +92,7 @@ impl Fault {
             Fault::DiskError => (12, 30),
             Fault::DiskFull => (12, 25),
             Fault::SlowWork => (40, 8),
+            Fault::Rot => (8, 25),
         }
     }
 }
@@ -201,7 +206,7 @@ pub fn lasts(choices: &mut Choices, fault: Fault) -> u64 {
         Fault::SlowDisk | Fault::SlowWork => (200 * MILLISECOND, 4 * SECOND),
         Fault::DiskError => (SECOND, 4 * SECOND),
         Fault::DiskFull => (300 * MILLISECOND, 4 * SECOND),
-        Fault::Reset | Fault::ClientVanishes | Fault::ClockJump => (0, 0),
+        Fault::Reset | Fault::ClientVanishes | Fault::ClockJump | Fault::Rot => (0, 0),
     };
     choices.between(low, high, Subsystem::FaultShape, fault as u64)
 }

@@ -32,6 +32,8 @@ enum Command {
     Start,
     Sleep(u64),
     Fail(&'static str),
+    Rot(String, usize),
+    Full(bool),
 }
 
 /// Runs a story and returns it with the answers that it got; equal to `story` if all is as it was written.
@@ -79,6 +81,8 @@ fn happen(world: &mut World, command: Command) -> String {
         Command::Start => world.script_start(),
         Command::Sleep(ms) => world.script_sleep(ms),
         Command::Fail(kind) => world.script_fail(kind),
+        Command::Rot(dir, at) => world.script_rot(&dir, at),
+        Command::Full(full) => world.script_full(full),
     }
 }
 
@@ -132,6 +136,13 @@ fn parse(line: &str) -> Option<Command> {
             let ms = span.strip_suffix("ms")?;
             Some(Command::Sleep(ms.parse().ok()?))
         }
+        ["rot", tp, at] => {
+            let (topic, index) = partition(tp)?;
+            let at = at.strip_prefix("byte=")?.parse().ok()?;
+            Some(Command::Rot(format!("{topic}-{index}"), at))
+        }
+        ["disk", "full"] => Some(Command::Full(true)),
+        ["disk", "has", "room"] => Some(Command::Full(false)),
         ["fail", kind] => {
             let kinds = ["sync", "write", "sync-dir", "create", "read", "rename"];
             Some(Command::Fail(

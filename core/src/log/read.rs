@@ -458,6 +458,12 @@ impl LogStore {
         {
             return self.damaged_read(cx, id, position, "it is not where its index says");
         }
+        if let Some(log) = self.log(log_id)
+            && let Some(at) = misplaced(log, segment, &scanned)
+        {
+            let at = position + u64::from(at);
+            return self.damaged_read(cx, id, at, "it is not where its offset says");
+        }
         if want == Want::Rebuild
             && let Err((at, what)) = self.note_rebuilt(cx, (log_id, segment), position, &scanned)
         {
@@ -698,4 +704,23 @@ fn read_hot(log: &Log, read: Read) -> Option<Records> {
         }
     }
     Some(picker.records)
+}
+
+/// A batch's base offset and leader epoch stand before what its checksum covers: they are held to the segment, to the batches
+/// beside it, and to the epochs that the log keeps. Returns where the first batch is that does not fit.
+fn misplaced(log: &Log, segment: Offset, scanned: &Scanned) -> Option<u32> {
+    let at = log.segments.partition_point(|other| other.base < segment);
+    let end = log.segment_end(at);
+    let mut least = segment;
+    for batch in scanned.batches.iter().filter(|batch| batch.crc_holds) {
+        let header = &batch.header;
+        let epoch = log.epochs.at(header.base_offset);
+        let known = epoch >= LeaderEpoch(0) && header.leader_epoch >= LeaderEpoch(0);
+        let next = header.last_offset().next();
+        if header.base_offset < least || next > end || (known && epoch != header.leader_epoch) {
+            return Some(batch.at);
+        }
+        least = next;
+    }
+    None
 }

@@ -64,7 +64,7 @@ impl Judge {
     pub fn final_partitions(&self) -> Vec<Tp> {
         self.partitions
             .keys()
-            .filter(|tp| self.topic_lives(tp.topic))
+            .filter(|tp| self.topic_lives(tp.topic) && !self.is_rotten(**tp))
             .copied()
             .collect()
     }

@@ -104,6 +104,8 @@ pub struct Judge {
     partitions: BTreeMap<Tp, PartitionModel>,
     producers: Vec<ProducerModel>,
     producer_ids: BTreeSet<i64>,
+    /// Partitions whose records rotted on the medium: they may be out of reach, and never wrong.
+    rotten: BTreeSet<Tp>,
     /// The greatest wall-clock time that the broker ever had, in milliseconds: retention may go by it.
     broker_wall_ms: i64,
     operations: u64,
@@ -125,6 +127,17 @@ impl Judge {
     /// What the broker's wall clock shows, in milliseconds.
     pub fn broker_wall(&mut self, ms: i64) {
         self.broker_wall_ms = self.broker_wall_ms.max(ms);
+    }
+
+    /// A record of this partition rotted: whoever needs it may be told so for ever.
+    pub fn rots(&mut self, tp: Tp) {
+        self.rotten.insert(tp);
+    }
+
+    /// Did a record of this partition rot?
+    #[must_use]
+    pub fn is_rotten(&self, tp: Tp) -> bool {
+        self.rotten.contains(&tp)
     }
 
     /// The first broken promise.

@@ -394,6 +394,7 @@ impl Admin {
                         }
                         self.done(cx);
                     }
+                    Some(_) if cx.judge.is_rotten(*tp) => self.done(cx),
                     Some(told) => self.refused(cx, &asked.task, told.error_code),
                     None => self.left_out(cx, &asked.task),
                 }

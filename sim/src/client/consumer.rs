@@ -188,7 +188,7 @@ impl Consumer {
                     Place::Unknown => false,
                     Place::At(at) => at >= judge.promised_end(*tp),
                 };
-                read && position.heard
+                (read && position.heard) || judge.is_rotten(*tp)
             })
     }
 

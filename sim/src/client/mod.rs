@@ -131,7 +131,7 @@ impl Client {
     #[must_use]
     pub fn rests(&self, judge: &Judge) -> bool {
         match self {
-            Client::Producer(producer) => producer.rests(),
+            Client::Producer(producer) => producer.rests(judge),
             Client::Consumer(consumer) => consumer.rests(judge),
             Client::Admin(admin) => admin.rests(),
             Client::Caller(_) => true,

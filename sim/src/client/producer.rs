@@ -18,7 +18,7 @@ use trialog_core::wire::{
 use super::records::{self, Outgoing, Writer};
 use super::session::{Happened, Profile, Session};
 use super::{Cx, MILLISECOND, SECOND, named, topic_name};
-use crate::check::{Invariant, RecordId, TopicNo, TopicState, Tp};
+use crate::check::{Invariant, Judge, RecordId, TopicNo, TopicState, Tp};
 use crate::net::ToClient;
 
 /// What kind of producer.
@@ -162,12 +162,10 @@ impl Producer {
         )
     }
 
-    pub(super) fn rests(&self) -> bool {
-        self.stopped
-            && self
-                .lanes
-                .values()
-                .all(|lane| lane.queue.is_empty() && !lane.unproven)
+    pub(super) fn rests(&self, judge: &Judge) -> bool {
+        let done = |lane: &Lane| lane.queue.is_empty() && !lane.unproven;
+        let mut lanes = self.lanes.iter();
+        self.stopped && lanes.all(|(tp, lane)| done(lane) || judge.is_rotten(*tp))
     }
 
     /// One more batch for each partition proves that it can be written; then no new ones.

@@ -260,6 +260,32 @@ impl Disk {
         }
     }
 
+    /// Is all of a file durable, and is there anything in it?
+    #[must_use]
+    pub fn is_settled(&self, root: usize, path: &[&str], name: &str) -> bool {
+        let Some(inode) = self.inode(root, path, name) else {
+            return false;
+        };
+        let file = self.file(inode);
+        file.is_some_and(|file| file.dirty.is_empty() && !file.durable.is_empty())
+    }
+
+    /// A bit of the byte at `at` of a settled file turns over: whoever reads it from now on reads something else.
+    pub fn rot(&mut self, root: usize, path: &[&str], name: &str, at: usize) {
+        let inode = self.inode(root, path, name);
+        if let Some(Inode::File(file)) = inode.and_then(|inode| self.inodes.get_mut(&inode)) {
+            for content in [&mut file.cache, &mut file.durable] {
+                if let Some(byte) = content.get_mut(at) {
+                    *byte ^= 0x10;
+                }
+            }
+        }
+    }
+
+    fn inode(&self, root: usize, path: &[&str], name: &str) -> Option<InodeId> {
+        self.walk(root, path)?.now.get(&Name::new(name)?).copied()
+    }
+
     fn walk(&self, root: usize, path: &[&str]) -> Option<&Directory> {
         let mut inode = *self.roots.get(root)?;
         for part in path {

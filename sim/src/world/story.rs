@@ -119,4 +119,24 @@ impl World {
         self.machine.failing = Some((kind, 1));
         format!("the next {kind} will fail")
     }
+
+    /// The byte at `at` of the first sealed segment of a log turns over.
+    pub(crate) fn script_rot(&mut self, dir: &str, at: usize) -> String {
+        let disk = &mut self.machine.disk;
+        let mut logs = disk.list(0, &[dir]).unwrap_or_default();
+        logs.retain(|name| name.ends_with(".log"));
+        if logs.len() < 2 {
+            return "no segment is sealed".to_owned();
+        }
+        disk.rot(0, &[dir], &logs[0], at);
+        format!("{} has rotted", logs[0])
+    }
+
+    pub(crate) fn script_full(&mut self, full: bool) -> String {
+        self.machine.disk.set_full(full);
+        match full {
+            true => "nothing grows".to_owned(),
+            false => "there is room".to_owned(),
+        }
+    }
 }

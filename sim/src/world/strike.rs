@@ -4,8 +4,9 @@ use trialog_core::ids::ConnId;
 use trialog_core::io::Input;
 
 use super::{Event, Stage, World};
+use crate::check::{TopicState, Tp};
 use crate::choice::Subsystem;
-use crate::client::{MILLISECOND, SECOND};
+use crate::client::{MILLISECOND, SECOND, number_in};
 use crate::faults::{Fault, lasts};
 use crate::net::{ClientId, Outcome, Side};
 
@@ -15,6 +16,9 @@ const STOP_WITHIN: u64 = 30 * SECOND;
 impl World {
     pub(super) fn strike(&mut self, fault: Fault) {
         if self.stage != Stage::Safety {
+            return;
+        }
+        if fault == Fault::PowerCut && self.slows_first() {
             return;
         }
         let lasting = lasts(&mut self.choices, fault);
@@ -84,6 +88,7 @@ impl World {
                 self.note(|| format!("FAULT slow disk for {} ms", lasting / MILLISECOND));
                 self.machine.slow_until = self.now + lasting;
             }
+            Fault::Rot => self.rot(),
             Fault::SlowWork => {
                 self.note(|| format!("FAULT slow work for {} ms", lasting / MILLISECOND));
                 self.machine.starved_until = self.now + lasting;
@@ -101,6 +106,65 @@ impl World {
                 self.operator_in(lasting);
             }
         }
+    }
+
+    /// Some power cuts come while the disk is slow, and much is not synced yet: then it becomes slow now, and they come soon.
+    fn slows_first(&mut self) -> bool {
+        let slow = self.machine.slow_until > self.now;
+        if slow || self.choices.below(3, Subsystem::FaultShape, 104) > 0 {
+            return false;
+        }
+        let soon = self
+            .choices
+            .between(50 * MILLISECOND, 2 * SECOND, Subsystem::FaultShape, 105);
+        self.machine.slow_until = self.now + soon + MILLISECOND;
+        self.note(|| "FAULT slow disk until the power is cut".to_owned());
+        self.schedule(self.now + soon, Event::Fault(Fault::PowerCut));
+        true
+    }
+
+    /// Rot strikes a segment that is sealed, synced, and followed by something that was synced later: it is below the durable frontier.
+    fn rot(&mut self) {
+        let mut sealed: Vec<(usize, String, String, Tp)> = Vec::new();
+        for root in 0..self.machine.disk.roots() {
+            for dir in self.machine.disk.list(root, &[]).unwrap_or_default() {
+                let Some(tp) = self.partition_in(&dir) else {
+                    continue;
+                };
+                let disk = &self.machine.disk;
+                let mut logs = disk.list(root, &[&dir]).unwrap_or_default();
+                logs.retain(|name| name.ends_with(".log"));
+                let active = logs.pop();
+                if active.is_some_and(|active| disk.is_settled(root, &[&dir], &active)) {
+                    logs.retain(|name| disk.is_settled(root, &[&dir], name));
+                    let logs = logs.into_iter();
+                    sealed.extend(logs.map(|name| (root, dir.clone(), name, tp)));
+                }
+            }
+        }
+        let nth = self
+            .choices
+            .below(sealed.len() as u64, Subsystem::FaultShape, 106);
+        let Some((root, dir, name, tp)) = sealed.get(usize::try_from(nth).unwrap_or(0)) else {
+            return;
+        };
+        let content = self.machine.disk.content(*root, &[dir], name);
+        let len = content.map_or(0, <[u8]>::len) as u64;
+        let at = self.choices.below(len, Subsystem::FaultShape, 107);
+        self.note(|| format!("FAULT rot of {dir}/{name} at byte {at}"));
+        let at = usize::try_from(at).unwrap_or(0);
+        self.machine.disk.rot(*root, &[dir], name, at);
+        self.judge.rots(*tp);
+        self.count(Fault::Rot.name());
+    }
+
+    /// The partition whose log a directory is.
+    fn partition_in(&self, dir: &str) -> Option<Tp> {
+        let (topic, index) = dir.rsplit_once('-')?;
+        let topic = self.judge.newest_of_name(number_in(topic)?)?;
+        let exists = self.judge.topic(topic) == Some(TopicState::Exists);
+        let index = index.parse().ok()?;
+        exists.then_some(Tp { topic, index })
     }
 
     pub(super) fn operator_in(&mut self, delay: u64) {
