@@ -705,7 +705,9 @@ impl Producer {
             }
         } else if error.is_retriable() {
             if error != ErrorCode::REQUEST_TIMED_OUT {
-                self.ask_metadata_at = Some(cx.now + self.settings.retry_backoff);
+                // Never later than it was due: partitions that take turns in failing would put it off for ever.
+                let soon = cx.now + self.settings.retry_backoff;
+                self.ask_metadata_at = Some(self.ask_metadata_at.unwrap_or(soon).min(soon));
             }
             self.again(cx.now, tp, serial);
         } else {
