@@ -119,7 +119,11 @@ impl Script {
                 Effect::Send { parts, .. } => self.answer = Some(parts.to_bytes()),
                 Effect::Disk { .. } | Effect::Work { .. } => self.waiting.push_back(effect),
                 Effect::Halt { .. } => self.halted = true,
-                _ => {}
+                Effect::Connect { .. }
+                | Effect::Pause { .. }
+                | Effect::Resume { .. }
+                | Effect::Close { .. }
+                | Effect::FrameLimit { .. } => {}
             }
         }
     }
@@ -131,17 +135,15 @@ impl Script {
                 self.step(Input::Wakeup);
                 continue;
             }
-            match self.waiting.pop_front() {
-                Some(Effect::Disk { token, op }) => {
-                    let result = self.disk.run(op);
-                    self.step(Input::Disk { token, result });
-                }
-                Some(Effect::Work { token, job }) => {
-                    let facts = work::run(job);
-                    self.step(Input::Worked { token, facts });
-                }
-                Some(_) => {}
-                None => return,
+            let Some(effect) = self.waiting.pop_front() else {
+                return;
+            };
+            if let Effect::Disk { token, op } = effect {
+                let result = self.disk.run(op);
+                self.step(Input::Disk { token, result });
+            } else if let Effect::Work { token, job } = effect {
+                let facts = work::run(job);
+                self.step(Input::Worked { token, facts });
             }
         }
     }

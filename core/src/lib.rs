@@ -22,6 +22,7 @@ pub mod partition;
 pub mod pending;
 pub mod quorum;
 pub mod rng;
+pub mod situation;
 pub mod time;
 pub mod wire;
 pub mod work;

@@ -37,6 +37,8 @@ pub struct Node {
     /// The store has found everything that is on disk.
     logs_found: bool,
     phase: Phase,
+    /// The moment of the last step.
+    now: Instant,
     /// How far the image is listed for a snapshot; it rests meanwhile.
     listing: Option<Listing>,
     /// Work goes on in the next step.
@@ -86,6 +88,7 @@ impl Node {
             me: None,
             logs_found: false,
             phase: Phase::Starting,
+            now: Instant::default(),
             listing: None,
             more: false,
             boot,
@@ -105,6 +108,7 @@ impl Node {
             mutants: self.mutants,
         };
         self.more = false;
+        self.now = now.mono;
         self.take(&mut cx, input);
         self.settle(&mut cx);
         if self.phase != Phase::Halted {
@@ -150,26 +154,36 @@ impl Node {
         self.api.closed(&mut self.rooms, cx, conn);
     }
 
-    /// Carries what rooms report to where it concerns others, until nothing is left or the step has done its share.
+    /// Carries what rooms report to where it concerns others, until nothing is left or the step has done its share: one piece of long work.
     fn settle(&mut self, cx: &mut Cx) {
+        let mut piece = false;
         for _ in 0..ROUNDS {
             let mut moved = self.carry(cx);
-            if self.replicas.has_work() {
-                self.assign_partitions(cx);
-                moved = true;
-            } else if self.replicas.is_settled() {
+            if !piece {
+                piece = self.do_piece(cx);
+                moved |= piece;
+            }
+            if self.replicas.is_settled() {
                 // A topic is told to be there when its partitions can be written.
                 let committed = self.rooms.image.offset;
                 self.api.on_committed(cx, committed);
             }
-            moved |= self.start_further(cx);
-            moved |= self.retire_directories(cx);
             moved |= self.api.run(&mut self.rooms, cx) > 0;
             if !moved || self.phase == Phase::Halted {
+                self.more = piece;
                 return;
             }
         }
         self.more = true;
+    }
+
+    /// Does a piece of the long work that is left; true if there was any.
+    fn do_piece(&mut self, cx: &mut Cx) -> bool {
+        if self.replicas.has_work() {
+            self.assign_partitions(cx);
+            return true;
+        }
+        self.start_further(cx) || self.retire_directories(cx)
     }
 
     /// Carries notices and committed records. True if there were any.

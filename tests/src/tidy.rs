@@ -39,7 +39,7 @@ pub const FLOORS: &[&[&str]] = &[
     &["pending"],
     // An Effect carries Events, so the boundary stands on them.
     &["io"],
-    &["event"],
+    &["event", "situation"],
     &["work"],
     &["wire"],
     &["ids", "time", "rng", "mark", "mutant", "config"],

@@ -16,6 +16,7 @@ use crate::event::Event;
 use crate::ids::{ConnId, ListenerId, RequestId};
 use crate::io::{CloseWhy, Effect, Effects};
 use crate::mark::Mark;
+use crate::situation::Situation;
 use crate::time::Instant;
 use crate::wire::Parts;
 
@@ -501,6 +502,28 @@ impl Connections {
         if done && let Some(connection) = self.connections.remove(&conn) {
             self.checks.remove(&(connection.check_at, conn));
             self.starved.remove(&conn);
+        }
+    }
+
+    /// Tells what each connection has sent and not been answered.
+    pub fn describe(&self, out: &mut Situation) {
+        out.count(self.connections.len());
+        for (conn, own) in &self.connections {
+            out.connection(*conn);
+            out.number(i64::from(own.listener.0));
+            out.count(own.queued.len());
+            own.queued.iter().for_each(|frame| out.bytes(frame));
+            for running in &own.running {
+                out.request(running.id);
+                out.flag(running.produce);
+                out.flag(running.answer.is_some());
+            }
+            out.number(i64::try_from(own.unsent).unwrap_or(i64::MAX));
+            out.flag(own.paused);
+            out.flag(own.gone);
+            out.flag(own.closing);
+            out.moment(own.active);
+            out.moment(own.check_at);
         }
     }
 

@@ -7,6 +7,7 @@ use super::{Api, Asked, Rooms, Waiting};
 use crate::controller::is_internal_topic;
 use crate::ids::{LogId, Offset, PartitionIndex, RequestId};
 use crate::io::Cx;
+use crate::situation::Situation;
 use crate::time::Instant;
 use crate::wire::delete_records_response::{
     DeleteRecordsPartitionResult, DeleteRecordsTopicResult,
@@ -133,6 +134,21 @@ impl Api {
             }
         }
         self.reply(cx, wait.asked, &wait.response);
+    }
+}
+
+impl DeleteRecordsWait {
+    /// Tells what it waits for.
+    pub(super) fn describe(&self, out: &mut Situation) {
+        out.number(3);
+        out.moment(self.deadline);
+        for topic in &self.response.topics {
+            out.bytes(topic.name.as_bytes());
+        }
+        for (_, topic, partition) in &self.open {
+            out.count(*topic);
+            out.count(*partition);
+        }
     }
 }
 

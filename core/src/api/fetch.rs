@@ -13,6 +13,7 @@ use crate::io::Cx;
 use crate::log::{Read, ReadError, ReadId, ReadOutcome, Records};
 use crate::mark::Mark;
 use crate::mutant::Mutant;
+use crate::situation::Situation;
 use crate::time::Instant;
 use crate::wire::fetch_response::{
     EpochEndOffset, FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint, PartitionData,
@@ -409,6 +410,29 @@ impl Api {
             ..Default::default()
         };
         self.reply(cx, asked, &response);
+    }
+}
+
+impl FetchWait {
+    /// Tells what it wants and what it has come to.
+    pub(super) fn describe(&self, out: &mut Situation) {
+        out.number(1);
+        out.moment(self.deadline);
+        out.session(self.context.session().unwrap_or(NO_SESSION));
+        out.number(i64::try_from(self.min_bytes).unwrap_or(i64::MAX));
+        out.number(i64::try_from(self.max_bytes).unwrap_or(i64::MAX));
+        out.flag(self.committed_only);
+        out.flag(self.watching);
+        for slot in &self.slots {
+            let result = &slot.result;
+            result.key.describe(out);
+            out.number(result.ask.offset.0);
+            out.number(i64::from(result.ask.max_bytes));
+            out.number(i64::from(result.error.0));
+            out.number(result.high_watermark.0);
+            out.count(result.records.len());
+            out.flag(slot.reading);
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use super::{Api, Asked, Rooms, Waiting};
 use crate::ids::{LeaderEpoch, LogId, Offset, PartitionIndex};
 use crate::io::Cx;
 use crate::log::{FoundTimestamp, LookupOutcome, ReadError, ReadId, TimestampQuery};
+use crate::situation::Situation;
 use crate::wire::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
 use crate::wire::{ErrorCode, ListOffsetsRequest, ListOffsetsResponse, Str};
 use crate::work::TimestampTarget;
@@ -161,6 +162,24 @@ impl Api {
             && let Some(Waiting::ListOffsets(wait)) = self.requests.remove(&id)
         {
             self.reply(cx, wait.asked, &wait.response);
+        }
+    }
+}
+
+impl ListOffsetsWait {
+    /// Tells what it waits for.
+    pub(super) fn describe(&self, out: &mut Situation) {
+        out.number(2);
+        for topic in &self.response.topics {
+            out.bytes(topic.name.as_bytes());
+            for partition in &topic.partitions {
+                out.number(i64::from(partition.partition_index));
+                out.number(partition.offset);
+            }
+        }
+        for place in self.lookups.values() {
+            out.count(place.topic);
+            out.count(place.partition);
         }
     }
 }

@@ -44,6 +44,7 @@ use crate::metadata::Image;
 use crate::partition::{GivenUp, Partitions};
 use crate::pending::Pending;
 use crate::quorum::Quorum;
+use crate::situation::Situation;
 use crate::time::Instant;
 use crate::wire::{
     ApiKey, DecodeError, ErrorCode, Message, Reader, Request, RequestHeader, Str, response_frame,
@@ -508,14 +509,38 @@ impl Api {
         timer.into_iter().chain(idle).min()
     }
 
-    /// How many connections, requests in work and fetch sessions there are.
-    #[must_use]
-    pub fn counts(&self) -> (usize, usize, usize) {
-        (
-            self.connections.len(),
-            self.requests.len(),
-            self.sessions.len(),
-        )
+    /// Tells what clients have asked for and wait for.
+    pub fn describe(&self, out: &mut Situation) {
+        self.connections.describe(out);
+        out.count(self.requests.len());
+        for (id, waiting) in &self.requests {
+            out.request(*id);
+            match waiting {
+                Waiting::Produce(wait) => wait.describe(out),
+                Waiting::Fetch(wait) => wait.describe(out),
+                Waiting::ListOffsets(wait) => wait.describe(out),
+                Waiting::DeleteRecords(wait) => wait.describe(out),
+                Waiting::Commit(_) => out.number(4),
+            }
+        }
+        for (conn, requests) in &self.appends {
+            out.connection(*conn);
+            requests.iter().for_each(|request| out.request(*request));
+        }
+        for (offset, request) in &self.commits {
+            out.number(offset.0);
+            out.request(*request);
+        }
+        for (due, request) in &self.timers {
+            out.moment(*due);
+            out.request(*request);
+        }
+        self.sessions.describe(out);
+        for (session, request) in &self.session_waits {
+            out.session(*session);
+            out.request(*request);
+        }
+        out.flag(self.serving);
     }
 
     /// Asserts what must hold whenever a step has ended.

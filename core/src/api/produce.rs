@@ -14,6 +14,7 @@ use crate::io::{CloseWhy, Cx, Effect, Token};
 use crate::log::{Append, Origin};
 use crate::mark::Mark;
 use crate::partition::Acks;
+use crate::situation::Situation;
 use crate::time::Instant;
 use crate::wire::batch::{BatchHeader, Compression};
 use crate::wire::produce_response::{
@@ -91,6 +92,34 @@ impl ProduceWait {
         let partitions = logs.filter_map(|log| rooms.partitions.of(log));
         let mut opening = partitions.filter(|partition| partition.is_opening());
         opening.next().map(|partition| partition.log)
+    }
+}
+
+impl ProduceWait {
+    /// Tells what it has come to.
+    pub(super) fn describe(&self, out: &mut Situation) {
+        out.number(0);
+        out.moment(self.deadline);
+        out.number(self.acks as i64);
+        for slot in &self.slots {
+            let topic = &self.topics[slot.topic];
+            out.bytes(topic.name.as_bytes());
+            out.bytes(&topic.id.0);
+            out.number(i64::from(slot.index.0));
+            match &slot.state {
+                State::Checking(_) => out.number(0),
+                State::Checked(checked) => out.number(1 + i64::from(checked.is_ok())),
+                State::Appended { end, .. } => {
+                    out.number(3);
+                    out.number(end.0);
+                }
+                State::Done(outcome) => {
+                    out.number(4);
+                    out.number(i64::from(outcome.error.0));
+                    out.number(outcome.base_offset.0);
+                }
+            }
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 pub mod session;
 
 use crate::ids::{LeaderEpoch, Offset, PartitionIndex, Uuid};
+use crate::situation::Situation;
 use crate::wire::ErrorCode;
 use crate::wire::{Parts, Str};
 
@@ -27,6 +28,15 @@ pub struct FetchKey {
 }
 
 impl FetchKey {
+    /// Tells which partition it names, and how.
+    pub fn describe(&self, out: &mut Situation) {
+        match &self.topic {
+            TopicRef::Id(id) => out.bytes(&id.0),
+            TopicRef::Name(name) => out.bytes(name.as_bytes()),
+        }
+        out.number(i64::from(self.partition.0));
+    }
+
     /// The same key, holding no frame alive: for what outlives its request.
     #[must_use]
     pub fn detached(&self) -> FetchKey {

@@ -13,6 +13,7 @@ use super::{FetchAsk, FetchKey, FetchResult, TopicRef};
 use crate::ids::{Offset, PartitionIndex, Uuid};
 use crate::metadata::Topics;
 use crate::rng::{Purpose, Rng};
+use crate::situation::Situation;
 use crate::time::Instant;
 use crate::wire::{ErrorCode, Str};
 
@@ -491,6 +492,31 @@ impl Sessions {
             self.by_use.remove(&(session.used, id));
             self.evictable.remove(&(session.size, id));
             self.retired.push((id, session));
+        }
+    }
+
+    /// Tells what each session knows, the one that was used first first.
+    pub fn describe(&self, out: &mut Situation) {
+        out.count(self.sessions.len());
+        for (used, id) in &self.by_use {
+            let Some(session) = self.sessions.get(id) else {
+                continue;
+            };
+            out.session(*id);
+            out.moment(*used);
+            out.moment(session.created);
+            out.number(i64::from(session.epoch));
+            out.flag(session.uses_topic_ids);
+            for (place, key) in &session.order {
+                key.describe(out);
+                out.flag(session.due.contains(place));
+                if let Some(cached) = session.partitions.get(key) {
+                    out.number(cached.ask.offset.0);
+                    out.number(i64::from(cached.ask.max_bytes));
+                    out.number(cached.high_watermark.0);
+                    out.number(cached.log_start.0);
+                }
+            }
         }
     }
 

@@ -1,10 +1,11 @@
 //! A canonical digest of a node: two nodes in the same situation have the same one.
 //!
-//! Covers what decides the node's future answers: metadata, partitions, logs, and what clients wait for. Times, tokens and the
-//! names of connections, requests and sessions are left out: they differ where situations do not.
+//! Covers what decides the node's future answers: metadata, partitions, logs, what clients wait for and until when. Times count from
+//! the last step, and the names of connections, requests and sessions by their first use: they differ where situations do not.
 
 use super::{Node, Phase};
 use crate::rng::keyed;
+use crate::situation::Situation;
 
 struct Digest(u64);
 
@@ -74,10 +75,11 @@ impl Node {
             digest.count(view.producers);
             digest.add(i64::from(view.online));
         }
-        let (connections, requests, sessions) = self.api.counts();
-        digest.count(connections);
-        digest.count(requests);
-        digest.count(sessions);
+        let mut situation = Situation::new(self.now);
+        self.api.describe(&mut situation);
+        for word in situation.words() {
+            digest.add(*word);
+        }
         digest.0
     }
 }

@@ -216,6 +216,32 @@ fn two_runs_of_the_same_story_are_the_same() {
 }
 
 #[test]
+fn the_digest_knows_what_waits_and_not_what_it_is_called() {
+    let story = |before: usize, wait_ms: u64, values: &'static [&'static str]| {
+        let mut world = World::ready();
+        // Connections and requests that are over leave names that were used, and nothing else.
+        for _ in 0..before {
+            let conn = world.connect();
+            world.ask(conn, 12, &crate::wire::MetadataRequest::default());
+            world.hang_up(conn);
+        }
+        let conn = world.connect();
+        let topic = create_topic(&mut world, conn, "t", 1);
+        world.hold_syncs = true;
+        world.send(conn, 13, &produce(-1, topic, 0, values));
+        world.settle();
+        world.pass(Duration::from_millis(wait_ms));
+        // Times count from the last step.
+        world.connect();
+        world.node.digest()
+    };
+    let one = &["a"];
+    assert_eq!(story(0, 5, one), story(3, 5, one));
+    assert_ne!(story(0, 5, one), story(0, 6, one), "time has passed");
+    assert_ne!(story(0, 5, one), story(0, 5, &["a", "b"]));
+}
+
+#[test]
 fn a_topic_that_is_being_created_keeps_a_producers_batches_in_order() {
     let mut world = World::ready();
     let (admin, conn) = (world.connect(), world.connect());
