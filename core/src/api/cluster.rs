@@ -7,7 +7,7 @@ use super::connection::Answer;
 use super::init_producer_id;
 use super::{
     Api, Asked, Rooms, Waiting, api_versions, create_partitions, create_topics, delete_topics,
-    describe_cluster, describe_configs, metadata, served,
+    describe_cluster, describe_configs, metadata, metadata_listing, served,
 };
 use crate::controller::Outcome;
 use crate::ids::Offset;
@@ -46,9 +46,12 @@ impl Api {
         rooms: &mut Rooms,
         cx: &mut Cx,
         asked: Asked,
-        request: &MetadataRequest,
+        request: MetadataRequest,
     ) {
-        let (response, missing) = metadata::handle(request, asked.version, rooms.seen_from(asked));
+        if metadata_listing::is_long(&request, asked.version, rooms) {
+            return self.begin_listing(asked, request);
+        }
+        let (response, missing) = metadata::handle(&request, asked.version, rooms.seen_from(asked));
         if !missing.is_empty() {
             let create = metadata::auto_creation(&rooms.config, &missing);
             let outcome = rooms.controller.create_topics(&create, 7, cx.rng);
@@ -166,7 +169,7 @@ impl Api {
 
 impl Rooms {
     /// The cluster as a client on its listener sees it.
-    fn seen_from(&self, asked: Asked) -> metadata::View<'_> {
+    pub(super) fn seen_from(&self, asked: Asked) -> metadata::View<'_> {
         metadata::View {
             image: &self.image,
             config: &self.config,

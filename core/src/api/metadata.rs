@@ -65,11 +65,7 @@ pub fn handle(request: &MetadataRequest, version: i16, view: View) -> (MetadataR
     }
     let mut topics = Vec::new();
     let mut create = Vec::new();
-    let operations = if version >= OPERATIONS_FROM && request.include_topic_authorized_operations {
-        TOPIC_OPERATIONS
-    } else {
-        i32::MIN
-    };
+    let operations = topic_operations(request, version);
     let ids: Vec<Uuid> = once(
         asked
             .iter()
@@ -133,9 +129,51 @@ pub fn handle(request: &MetadataRequest, version: i16, view: View) -> (MetadataR
             });
         }
     }
+    (answer(request, version, view, topics), create)
+}
+
+/// The operations that are told with each topic.
+fn topic_operations(request: &MetadataRequest, version: i16) -> i32 {
+    if version >= OPERATIONS_FROM && request.include_topic_authorized_operations {
+        TOPIC_OPERATIONS
+    } else {
+        i32::MIN
+    }
+}
+
+/// The next topics by name after `after`: at most so many, and of so many partitions that only the last one goes beyond.
+#[must_use]
+pub fn topics_after(
+    request: &MetadataRequest,
+    version: i16,
+    view: View,
+    after: &str,
+    (most, most_partitions): (usize, usize),
+) -> Vec<MetadataResponseTopic> {
+    let operations = topic_operations(request, version);
+    let mut topics = Vec::new();
+    let mut partitions = 0;
+    for topic in view.image.topics.after(after) {
+        if topics.len() == most || partitions >= most_partitions {
+            break;
+        }
+        partitions += topic.partitions.len();
+        topics.push(view.topic(topic, version, operations));
+    }
+    topics
+}
+
+/// The answer that tells `topics`.
+#[must_use]
+pub fn answer(
+    request: &MetadataRequest,
+    version: i16,
+    view: View,
+    topics: Vec<MetadataResponseTopic>,
+) -> MetadataResponse {
     let cluster = (OPERATIONS_FROM..=CLUSTER_OPERATIONS_TO).contains(&version)
         && request.include_cluster_authorized_operations;
-    let response = MetadataResponse {
+    MetadataResponse {
         brokers: view.brokers(),
         cluster_id: Some(Str::from(view.cluster_id.to_owned())),
         controller_id: view.any_broker(),
@@ -146,8 +184,7 @@ pub fn handle(request: &MetadataRequest, version: i16, view: View) -> (MetadataR
             i32::MIN
         },
         ..Default::default()
-    };
-    (response, create)
+    }
 }
 
 /// The request that creates `names` on behalf of clients that asked for their metadata.

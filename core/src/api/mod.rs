@@ -20,6 +20,7 @@ mod fetch;
 pub mod init_producer_id;
 mod list_offsets;
 pub mod metadata;
+mod metadata_listing;
 mod offset_for_leader_epoch;
 mod produce;
 pub mod served;
@@ -106,6 +107,8 @@ enum Waiting {
     ListOffsets(list_offsets::ListOffsetsWait),
     /// For durable starts.
     DeleteRecords(delete_records::DeleteRecordsWait),
+    /// For its turn to tell more topics.
+    Listing(metadata_listing::ListingWait),
     /// For the metadata log to commit; the answer is made.
     Commit(Answer),
 }
@@ -143,6 +146,8 @@ pub struct Api {
     /// Waits for commit, by offset of the metadata log.
     commits: BTreeSet<(Offset, RequestId)>,
     timers: BTreeSet<(Instant, RequestId)>,
+    /// Answers that are put together piece by piece, in turn.
+    listings: VecDeque<RequestId>,
     /// The fetch that waits in each fetch session.
     session_waits: BTreeMap<i32, RequestId>,
     /// The producer ids that this broker may give away.
@@ -178,6 +183,7 @@ impl Api {
             reads: BTreeMap::new(),
             commits: BTreeSet::new(),
             timers: BTreeSet::new(),
+            listings: VecDeque::new(),
             session_waits: BTreeMap::new(),
             producer_ids: init_producer_id::ProducerIds::default(),
             serving: false,
@@ -232,7 +238,7 @@ impl Api {
             self.begin(rooms, cx, begin);
             begun += 1;
         }
-        begun + self.retire_sessions(rooms)
+        begun + self.retire_sessions(rooms) + self.go_on_listing(rooms, cx)
     }
 
     fn begin(&mut self, rooms: &mut Rooms, cx: &mut Cx, begin: Begin) {
@@ -295,7 +301,7 @@ impl Api {
             }
             ApiKey::Metadata => {
                 let request = body(&mut reader, asked)?;
-                self.metadata(rooms, cx, asked, &request);
+                self.metadata(rooms, cx, asked, request);
             }
             ApiKey::DescribeCluster => {
                 let request = body(&mut reader, asked)?;
@@ -520,6 +526,7 @@ impl Api {
                 Waiting::Fetch(wait) => wait.describe(out),
                 Waiting::ListOffsets(wait) => wait.describe(out),
                 Waiting::DeleteRecords(wait) => wait.describe(out),
+                Waiting::Listing(wait) => wait.describe(out),
                 Waiting::Commit(_) => out.number(4),
             }
         }

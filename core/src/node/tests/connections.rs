@@ -42,6 +42,46 @@ fn whoever_sends_is_paused_while_too_many_requests_wait() {
     assert!(!world.paused(busy), "they were answered");
 }
 
+#[test]
+fn many_topics_are_told_in_pieces_and_the_same() {
+    let mut world = World::ready();
+    let conn = world.connect();
+    let mut names = Vec::new();
+    for nth in 0..6 {
+        let mut request = topic_request("t", 3);
+        let one = request.topics[0].clone();
+        request.topics = (0..25)
+            .map(|n| crate::wire::create_topics_request::CreatableTopic {
+                name: format!("t{nth}-{n}").into(),
+                ..one.clone()
+            })
+            .collect();
+        names.extend(request.topics.iter().map(|topic| topic.name.clone()));
+        world.ask(conn, 7, &request);
+    }
+    names.sort_unstable();
+    for version in 0..=13 {
+        let by_name = |name: &crate::wire::Str| MetadataRequestTopic {
+            name: Some(name.clone()),
+            ..Default::default()
+        };
+        let operations = version >= 8;
+        let request = |topics| MetadataRequest {
+            topics,
+            allow_auto_topic_creation: true,
+            include_cluster_authorized_operations: operations && version <= 10,
+            include_topic_authorized_operations: operations,
+            ..Default::default()
+        };
+        let all = if version == 0 { Some(Vec::new()) } else { None };
+        let all = world.ask(conn, version, &request(all));
+        let named = names.iter().map(by_name).collect();
+        let named = world.ask(conn, version, &request(Some(named)));
+        assert_eq!(all, named, "version {version}");
+        assert_eq!(all.topics.len(), 150);
+    }
+}
+
 /// As Kafka answers between the metadata of a new topic and its log.
 #[test]
 fn a_partition_that_opens_is_not_led_yet() {
