@@ -113,6 +113,8 @@ pub struct Consumer {
     next_lookup: u64,
     next_seek: u64,
     turn: usize,
+    /// It has just asked where partitions begin: if they cannot tell, the others are read before it asks again.
+    reset_last: bool,
     stopped: bool,
 }
 
@@ -135,6 +137,7 @@ impl Consumer {
             next_seek: never(settings.seek_interval),
             settings,
             turn: 0,
+            reset_last: false,
             stopped: false,
         }
     }
@@ -285,7 +288,10 @@ impl Consumer {
             })
             .map(|(tp, _)| (*tp, Wanted::Reset))
             .collect();
-        if !resets.is_empty() {
+        let placed = |position: &Position| matches!(position.place, Place::At(_)) && !position.done;
+        let others = self.reset_last && self.positions.values().any(placed);
+        self.reset_last = !resets.is_empty() && !others;
+        if self.reset_last {
             self.ask_offsets(cx, resets);
         } else if self.next_lookup <= cx.now {
             let spread = cx.below(self.settings.lookup_interval, 1);

@@ -158,3 +158,65 @@ fn a_rolled_back_append_leaves_the_lookups_of_the_others() {
     assert_eq!(world.look_up(id, TimestampTarget::AtLeast(5001)), None);
     assert_eq!(world.look_up(id, TimestampTarget::Max), Some((5000, 0)));
 }
+
+/// A power cut may take the records of the first segment and leave those of the second: the empty first one stays the log's.
+#[test]
+fn a_gap_behind_an_empty_first_segment_is_cut() {
+    let mut cut = 0;
+    for seed in 0..800 {
+        let mut world = World::new(seed, small());
+        world.start();
+        let id = world.create("t", small_log());
+        for n in 0..2 {
+            let sent = batch(&["x".repeat(1900)], 1000 + n, None);
+            world.append(id, &sent).expect("appended");
+        }
+        for _ in 0..seed % 40 {
+            world.step();
+        }
+        let promised = world.durable(id) > 0;
+        world.crash(false);
+        let written = |name: &str| {
+            let tree = world.disk.tree();
+            let mut same = tree.iter().filter(|(known, _)| known.starts_with(name));
+            same.any(|(_, content)| !content.is_empty())
+        };
+        if promised || !written("t-0/00000000000000000001.log") {
+            continue;
+        }
+        world.disk.rot("t-0/00000000000000000000.log", Vec::clear);
+        world.start();
+        let id = world.find("t");
+        let view = world.store.view(id).expect("there");
+        assert!(view.online, "{:?}", view.offline);
+        assert_eq!((view.start, view.end), (Offset(0), Offset(0)));
+        let again = batch(&values(0, 2), 1002, None);
+        world.append(id, &again).expect("appended");
+        world.settle();
+        assert_eq!(world.values(id), values(0, 2));
+        cut += 1;
+    }
+    assert!(cut > 0);
+}
+
+/// A batch's offset stands before what its checksum covers.
+#[test]
+fn an_offset_that_rotted_below_the_floor_is_no_gap() {
+    let mut world = World::new(2, small());
+    world.start();
+    let id = world.create("t", small_log());
+    world
+        .append(id, &batch(&values(0, 2), 1000, None))
+        .expect("appended");
+    world.settle();
+    world.sleep(world.config.checkpoint_interval_ms + 1);
+    world.crash(true);
+    world
+        .disk
+        .rot("t-0/00000000000000000000.log", |bytes| bytes[5] ^= 0x10);
+    world.start();
+    let id = world.find("t");
+    let view = world.store.view(id).expect("there");
+    assert!(!view.online, "it ends at {}", view.end);
+    assert!(world.marked(Mark::RotDetected));
+}
