@@ -412,7 +412,8 @@ pub enum DiskOp {
         /// New length in bytes.
         len: u64,
     },
-    /// Reserve room for the first `len` bytes without changing the file's length. A hint. [`DiskDone::Done`].
+    /// Reserve room for the first `len` bytes without changing the file's length. [`DiskDone::Done`], also where that cannot be done; or
+    /// [`DiskError::Full`].
     Allocate {
         /// Which file.
         file: FileId,

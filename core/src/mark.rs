@@ -41,6 +41,8 @@ pub enum Mark {
     CleanStart,
     /// No clean-shutdown marker: logs were scanned.
     UncleanStart,
+    /// A disk was full.
+    DiskFull,
     /// The frontier file was rotated.
     FrontierRotated,
 }

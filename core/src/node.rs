@@ -225,8 +225,8 @@ impl Node {
             Notice::Written(log, end) => api.on_written(rooms, cx, log, end),
             Notice::Durable(log, end) => api.on_durable(rooms, cx, log, end),
             Notice::AppendsLost(log, from, message) => {
+                api.on_lost(rooms, cx, log, from, &message);
                 note(cx, Level::Error, message);
-                api.on_lost(rooms, cx, log, from);
             }
             Notice::ReadDone(read, outcome) => api.on_read(rooms, cx, read, outcome),
             Notice::LookupDone(read, outcome) => api.on_lookup(cx, read, outcome),

@@ -429,13 +429,13 @@ impl Api {
         self.wake_sessions(rooms, cx, log);
     }
 
-    /// Appends to a log from offset `from` on are lost.
-    pub fn on_lost(&mut self, rooms: &mut Rooms, cx: &mut Cx, log: LogId, from: Offset) {
+    /// Appends to a log from offset `from` on are lost, and why.
+    pub fn on_lost(&mut self, rooms: &mut Rooms, cx: &mut Cx, log: LogId, from: Offset, why: &str) {
         let Some(partition) = rooms.partitions.of_mut(log) else {
             return;
         };
         for request in partition.lost(from) {
-            self.fail_appends(rooms, cx, request, log, from);
+            self.fail_appends(rooms, cx, request, log, from, why);
         }
     }
 

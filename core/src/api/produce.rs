@@ -411,6 +411,7 @@ impl Api {
         request: RequestId,
         log: LogId,
         from: Offset,
+        why: &str,
     ) {
         let Some(Waiting::Produce(wait)) = self.requests.get_mut(&request) else {
             return;
@@ -419,7 +420,8 @@ impl Api {
             if let State::Appended { end, .. } = &slot.state
                 && *end > from
             {
-                slot.state = State::Done(Outcome::failed(ErrorCode::KAFKA_STORAGE_ERROR));
+                let code = ErrorCode::KAFKA_STORAGE_ERROR;
+                slot.state = State::Done(Outcome::because(code, why.to_owned()));
                 wait.unacknowledged -= 1;
             }
         }

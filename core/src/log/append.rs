@@ -2,7 +2,6 @@
 
 use bytes::Bytes;
 
-use crate::event::Level;
 use crate::ids::{LeaderEpoch, LogId, Offset};
 use crate::io::{Cx, DiskDone, DiskError, DiskOp};
 use crate::mark::Mark;
@@ -13,7 +12,7 @@ use crate::wire::batch::{BatchHeader, PREFIX_LEN, prefix};
 
 use super::checkpoint;
 use super::frontier;
-use super::notice::{Append, AppendError, Appended, Notice, has_producer};
+use super::notice::{Append, AppendError, Appended, Notice, Origin, has_producer};
 use super::partition_log::{HotBatch, InFlight, Log, State, Unsynced, Write};
 use super::plan::{Step, Then, may, must};
 use super::segment::{QueuedWrite, Segment, file_name, name};
@@ -38,6 +37,7 @@ impl LogStore {
             epoch,
             origin,
         } = append;
+        self.has_room(id, origin)?;
         let log = self.appendable(id)?;
         let size = PREFIX_LEN + batch.body.len();
         if size > log.config.segment_bytes as usize {
@@ -159,6 +159,15 @@ impl LogStore {
         }
     }
 
+    /// On a full disk clients are refused: the reserve is not for them.
+    fn has_room(&self, id: LogId, origin: Origin) -> Result<(), AppendError> {
+        let dir = self.log(id).map(|log| &self.dirs[log.dir]);
+        match dir.and_then(|dir| dir.reserve.full.as_ref()) {
+            Some(message) if origin == Origin::Client => Err(AppendError::Full(message.clone())),
+            Some(_) | None => Ok(()),
+        }
+    }
+
     fn log_dir(&self, id: LogId) -> usize {
         self.log(id).map_or(0, |log| log.dir)
     }
@@ -229,7 +238,12 @@ impl LogStore {
         match result {
             Ok(_) => batch.write = Write::Done,
             Err(DiskError::Full) => {
-                batch.write = Write::Failed;
+                if self.waits_with_write(id, last) {
+                    return self.no_room(cx, dir);
+                }
+                if let Some(batch) = self.log_mut(id).and_then(|log| log.in_flight.get_mut(at)) {
+                    batch.write = Write::Failed;
+                }
                 self.disk_full(cx, id);
             }
             Err(error) => {
@@ -274,15 +288,12 @@ impl LogStore {
     }
 
     fn disk_full(&mut self, cx: &mut Cx<'_>, id: LogId) {
-        let path = self.dirs[self.log_dir(id)].path.clone();
-        let Some(log) = self.log_mut(id) else { return };
-        if log.full.is_none() {
-            let message = format!(
-                "{path} is full: nothing can be appended to {} until there is room",
-                log.name()
-            );
-            log.full = Some(message.clone());
-            self.note(cx, Level::Error, message);
+        let dir = self.log_dir(id);
+        self.no_room(cx, dir);
+        let path = &self.dirs[dir].path;
+        let message = format!("{path} is full: the batch was not appended");
+        if let Some(log) = self.log_mut(id) {
+            log.full.get_or_insert(message);
         }
     }
 

@@ -102,6 +102,8 @@ pub struct StoreConfig {
     pub concurrency: usize,
     /// A frontier file is rotated when it has so many bytes.
     pub frontier_bytes: u64,
+    /// Room that is kept on each log directory's device for a full disk, in bytes; 0: none.
+    pub reserve_bytes: u64,
     /// `producer.id.expiration.ms`.
     pub producer_id_expiration_ms: i64,
     /// `log.flush.offset.checkpoint.interval.ms`, and of the start offsets and high watermarks.
@@ -123,6 +125,7 @@ impl Default for StoreConfig {
             cold_files: 256,
             concurrency: 32,
             frontier_bytes: 4 << 20,
+            reserve_bytes: 16 << 20,
             producer_id_expiration_ms: 24 * 3_600_000,
             checkpoint_interval_ms: 60_000,
             retention_check_interval_ms: 300_000,

@@ -18,10 +18,13 @@ use super::frontier;
 use super::notice::Notice;
 use super::partition_log::State;
 use super::plan::{CheckpointKind, Then, may, must};
+use super::reserve::Reserve;
 use super::segment::name;
 use super::start::Start;
 use super::store::{Continue, LogStore, Timer, Wait};
 
+/// Logs that one sync round takes: what further ones wait for is the next.
+const ROUND_OF_LOGS: usize = 500;
 /// Logs that are looked at in one piece of long work.
 pub(super) const PIECE_OF_LOGS: usize = 500;
 
@@ -49,6 +52,8 @@ pub(super) struct Directory {
     /// Logs with something to sync.
     pub(super) touched: BTreeSet<LogId>,
     pub(super) round: Option<Round>,
+    /// The last log that a round took of more than it could: the next begins behind it.
+    round_cursor: Option<LogId>,
     /// Files that are closed when the round is over.
     pub(super) close_after_round: Vec<FileId>,
     pub(super) life: u64,
@@ -64,6 +69,9 @@ pub(super) struct Directory {
     pub(super) was_clean: bool,
     /// It is stopped cleanly.
     pub(super) stopped: bool,
+    /// What a stop must write found no room: it gets no marker.
+    pub(super) unclosed: bool,
+    pub(super) reserve: Reserve,
 }
 
 /// A frontier file in use.
@@ -133,6 +141,7 @@ impl Directory {
             last_round: Lsn(0),
             touched: BTreeSet::new(),
             round: None,
+            round_cursor: None,
             close_after_round: Vec::new(),
             life: 0,
             frontier: None,
@@ -146,6 +155,8 @@ impl Directory {
                 .collect(),
             was_clean: false,
             stopped: false,
+            unclosed: false,
+            reserve: Reserve::default(),
         }
     }
 
@@ -161,6 +172,28 @@ impl Directory {
         self.outstanding
             .first()
             .map_or(self.lsn, |first| Lsn(first.0 - 1))
+    }
+
+    /// The logs of the next round, in turn; true if they are all.
+    fn take_touched(&mut self) -> (Vec<LogId>, bool) {
+        if self.touched.len() <= ROUND_OF_LOGS {
+            self.round_cursor = None;
+            return (
+                std::mem::take(&mut self.touched).into_iter().collect(),
+                true,
+            );
+        }
+        let after = self.round_cursor.map_or(LogId(0), |last| LogId(last.0 + 1));
+        let behind = self
+            .touched
+            .range(after..)
+            .chain(self.touched.range(..after));
+        let taken: Vec<LogId> = behind.take(ROUND_OF_LOGS).copied().collect();
+        for id in &taken {
+            self.touched.remove(id);
+        }
+        self.round_cursor = taken.last().copied();
+        (taken, false)
     }
 
     pub(super) fn checkpoint(&mut self, kind: CheckpointKind) -> &mut Checkpoint {
@@ -253,7 +286,13 @@ impl LogStore {
             self.want_checkpoint(cx, dir, CheckpointKind::RecoveryPoints, None);
         }
         let directory = &mut self.dirs[dir];
-        let covers = directory.ready_lsn();
+        let (taken, whole) = directory.take_touched();
+        // What is left is not durable with this round.
+        let covers = if whole {
+            directory.ready_lsn()
+        } else {
+            directory.durable
+        };
         directory.lsn = Lsn(directory.lsn.0 + 1);
         let mut round = Round {
             place: directory.lsn,
@@ -267,7 +306,7 @@ impl LogStore {
             durable: directory.last_round,
             logs: Vec::new(),
         };
-        for id in std::mem::take(&mut directory.touched) {
+        for id in taken {
             let Some(log) = self.logs[id.0 as usize].as_deref() else {
                 continue;
             };
@@ -280,7 +319,8 @@ impl LogStore {
             record.logs.push(((log.topic_id, log.partition), mark));
         }
         if round.logs.is_empty() {
-            return;
+            // There may be others behind them.
+            return self.begin_round(cx, dir);
         }
         let directory = &mut self.dirs[dir];
         let Some(frontier) = &mut directory.frontier else {
@@ -312,11 +352,7 @@ impl LogStore {
             Ok(_) => {}
             // Without its record the round's data is as durable; only rot in it would pass for a torn tail.
             Err(DiskError::Full) => {
-                let message = format!(
-                    "{} is full: a sync round goes on without its frontier record",
-                    self.dirs[dir].path
-                );
-                self.note(cx, Level::Warn, message);
+                self.no_room(cx, dir);
                 let directory = &mut self.dirs[dir];
                 if let (Some(frontier), Some(round)) = (&mut directory.frontier, &directory.round) {
                     frontier.at = round.record_at;

@@ -50,6 +50,7 @@ mod read;
 mod rebuild;
 mod recovery;
 mod removal;
+mod reserve;
 mod retention;
 mod segment;
 mod shutdown;

@@ -129,6 +129,8 @@ pub(super) struct Log {
     pub(super) renamed: bool,
     /// Its oldest segment is being removed.
     pub(super) removing: bool,
+    /// Its directory could not be made whole: its ids may name nothing.
+    pub(super) unmade: bool,
     /// Operations of reads that use its files.
     pub(super) readers: BTreeSet<ReadId>,
 }
@@ -180,6 +182,7 @@ impl Log {
             configured: false,
             renamed: false,
             removing: false,
+            unmade: false,
             readers: BTreeSet::new(),
         }
     }

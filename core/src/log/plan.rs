@@ -1,7 +1,7 @@
 //! Fixed sequences of disk operations: stages that follow each other, operations of one stage side by side.
 //!
 //! A stage begins when every operation of the one before has completed, so what depends on a completion comes after it. The
-//! first failure ends the plan once the operations in flight are back. Owns no meaning: [`Then`] says who goes on.
+//! first failure ends the plan once the operations in flight are back; a step that finds no room may wait for some. Owns no meaning: [`Then`] says who goes on.
 
 use std::collections::VecDeque;
 
@@ -47,6 +47,10 @@ impl CheckpointKind {
 /// Who goes on after a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Then {
+    /// The file of a directory's reserve is there.
+    ReserveCreated,
+    /// The reserve has its room.
+    ReserveMade,
     /// A directory's first frontier file of this life is there, and its clean marker is gone.
     DirectoryReady,
     /// The next frontier file is there.
@@ -105,7 +109,9 @@ impl Then {
             | Then::Renamed(log)
             | Then::RolledBack(log)
             | Then::Replaced(_, log) => Some(log),
-            Then::DirectoryReady
+            Then::ReserveCreated
+            | Then::ReserveMade
+            | Then::DirectoryReady
             | Then::FrontierReady
             | Then::Checkpointed(_)
             | Then::MarkedClean
@@ -120,7 +126,12 @@ pub(super) struct Plan {
     /// Whose log directory, by its place.
     pub(super) dir: usize,
     pub(super) stages: VecDeque<Vec<Step>>,
+    /// The stage under way.
+    pub(super) stage: Vec<Step>,
+    /// Its steps that are out.
     pub(super) outstanding: usize,
+    /// Its steps that wait for room.
+    pub(super) waiting: usize,
     pub(super) failed: Option<DiskError>,
     pub(super) then: Then,
 }

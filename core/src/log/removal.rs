@@ -9,7 +9,7 @@ use crate::wire::Parts;
 use super::checkpoint;
 use super::notice::{NewLog, Notice, ReadError};
 use super::partition_log::{Log, State};
-use super::plan::{CheckpointKind, Then, must};
+use super::plan::{CheckpointKind, Then, may, must};
 use super::segment::{Segment, file_name, name};
 use super::start::METADATA_TOPIC;
 use super::store::{LogStore, Timer, Wait};
@@ -202,7 +202,8 @@ impl LogStore {
         let renamed = removed_name(cx, id, &old);
         let root = self.dirs[dir].root;
         let Some(from) = Name::new(old) else { return };
-        let rename = must(DiskOp::Rename {
+        // It is not there if it could not be made.
+        let rename = may(DiskOp::Rename {
             dir: root,
             from,
             to: renamed,
@@ -223,7 +224,9 @@ impl LogStore {
             return;
         };
         let (dir, handle) = (log.dir, log.handle);
-        let files: Vec<_> = log.segments.iter().filter_map(|s| s.file).collect();
+        let made = !log.unmade;
+        let open = log.segments.iter().filter(|_| made);
+        let files: Vec<_> = open.filter_map(|s| s.file).collect();
         for file in files {
             self.close_file(cx, dir, file);
         }
@@ -237,7 +240,9 @@ impl LogStore {
             outstanding: 0,
         };
         self.forget_log(id);
-        self.issue(cx, Wait::Ignore, DiskOp::CloseDir { dir: handle });
+        if made {
+            self.issue(cx, Wait::Ignore, DiskOp::CloseDir { dir: handle });
+        }
         let removal_id = self.fresh_id();
         self.removals.insert(removal_id, removal);
         self.set_timer(cx, delay, Timer::Removal(removal_id));

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
+use crate::event::Level;
 use crate::ids::{LogId, Offset};
 use crate::io::{Cx, DiskOp};
 
@@ -16,6 +17,7 @@ use super::frontier;
 use super::notice::{Notice, ReadError};
 use super::partition_log::{Log, State};
 use super::plan::{CheckpointKind, Then, may, must};
+use super::reserve::RESERVE;
 use super::segment::{file_name, name};
 use super::store::{Continue, LogStore};
 
@@ -67,6 +69,10 @@ impl LogStore {
             to_close,
             closing: 0,
         });
+        for dir in 0..self.dirs.len() {
+            self.give_up_reserve(cx, dir);
+            self.try_again(cx, dir);
+        }
         self.go_on_shutdown(cx);
     }
 
@@ -83,17 +89,18 @@ impl LogStore {
         }
     }
 
-    /// Closes further logs; the first that still has something to sync is waited for.
+    /// Closes further logs; what still has something to sync is synced meanwhile, all of it together, and comes again.
     pub(super) fn close_more(&mut self, cx: &mut Cx<'_>) {
         let limit = self.config.concurrency.max(1);
+        let mut busy = 0;
         for _ in 0..CLOSE_PIECE {
             let Some(shutdown) = &mut self.shutdown else {
                 return;
             };
-            if shutdown.closing >= limit {
+            if shutdown.closing >= limit || (busy > 0 && busy >= shutdown.to_close.len()) {
                 return;
             }
-            let Some(&id) = shutdown.to_close.front() else {
+            let Some(id) = shutdown.to_close.pop_front() else {
                 if shutdown.closing == 0 && shutdown.phase == Phase::Logs {
                     self.begin_final_checkpoints(cx);
                 }
@@ -101,22 +108,29 @@ impl LogStore {
             };
             match self.log(id) {
                 Some(log) if log.is_online() && !is_quiet(log) => {
-                    let dir = log.dir;
-                    let wanted = log.ready() > log.synced;
-                    if wanted {
-                        self.dirs[dir].touched.insert(id);
-                        self.begin_round(cx, dir);
+                    busy += 1;
+                    self.settle_log(cx, id);
+                    if let Some(shutdown) = &mut self.shutdown {
+                        shutdown.to_close.push_back(id);
                     }
-                    return;
                 }
                 Some(log) if log.is_online() => self.close_log(cx, id),
                 _ => {}
             }
-            if let Some(shutdown) = &mut self.shutdown {
-                shutdown.to_close.pop_front();
-            }
         }
-        self.continues.insert(Continue::Close);
+        if busy < CLOSE_PIECE {
+            self.continues.insert(Continue::Close);
+        }
+    }
+
+    /// Ends what a log has under way.
+    fn settle_log(&mut self, cx: &mut Cx<'_>, id: LogId) {
+        let Some(log) = self.log(id) else { return };
+        let (dir, wanted) = (log.dir, log.ready() > log.synced);
+        if wanted {
+            self.dirs[dir].touched.insert(id);
+            self.begin_round(cx, dir);
+        }
     }
 
     fn close_log(&mut self, cx: &mut Cx<'_>, id: LogId) {
@@ -165,6 +179,21 @@ impl LogStore {
         self.go_on_shutdown(cx);
     }
 
+    /// There was no room for what a stop writes: the next start recovers the directory as after a crash.
+    pub(super) fn on_not_closed(&mut self, cx: &mut Cx<'_>, dir: usize, then: Then) {
+        let message = format!(
+            "{} is full: it could not be closed cleanly, and is recovered at the next start",
+            self.dirs[dir].path
+        );
+        if !std::mem::replace(&mut self.dirs[dir].unclosed, true) {
+            self.note(cx, Level::Warn, message);
+        }
+        match then {
+            Then::Closed(log) => self.on_closed(cx, log),
+            _ => self.on_directory_stopped(dir),
+        }
+    }
+
     fn begin_final_checkpoints(&mut self, cx: &mut Cx<'_>) {
         if let Some(shutdown) = &mut self.shutdown {
             shutdown.phase = Phase::Checkpoints;
@@ -198,7 +227,8 @@ impl LogStore {
             if directory.failed.is_some() {
                 continue;
             }
-            let whole = directory.frontier.is_some()
+            let whole = !directory.unclosed
+                && directory.frontier.is_some()
                 && directory.start.is_none()
                 && directory
                     .checkpoints
@@ -238,10 +268,12 @@ impl LogStore {
         }
         let unlink = numbers
             .into_iter()
-            .map(|number| {
+            .map(frontier::name)
+            .chain([RESERVE.to_owned()])
+            .map(|file| {
                 may(DiskOp::Unlink {
                     dir: root,
-                    name: name(frontier::name(number)),
+                    name: name(file),
                 })
             })
             .collect();
@@ -270,7 +302,6 @@ impl LogStore {
 
 /// Is nothing of the log under way?
 fn is_quiet(log: &Log) -> bool {
-    let rolled = log.segments.len().saturating_sub(1);
     log.in_flight.is_empty()
         && log.busy == 0
         && log.full.is_none()
@@ -281,5 +312,4 @@ fn is_quiet(log: &Log) -> bool {
             .segments
             .iter()
             .all(|s| s.creating.is_none() && s.entry_synced)
-        && log.segments[..rolled].iter().all(|segment| segment.sealed)
 }

@@ -18,6 +18,7 @@ use super::notice::{NewLog, Notice};
 use super::partition_log::State;
 use super::plan::{CheckpointKind, Then, may};
 use super::removal::DELETE_SUFFIX;
+use super::reserve::RESERVE;
 use super::segment::name;
 use super::store::{Continue, LogStore, Timer, Wait};
 
@@ -245,7 +246,12 @@ impl LogStore {
             dir: directory.root,
             name: name(checkpoint::CLEAN_SHUTDOWN),
         });
-        let stages = self.frontier_stages(cx, dir, vec![marker]);
+        // After a crash the reserve may still be there: a full disk must have room to start.
+        let reserve = may(DiskOp::Unlink {
+            dir: directory.root,
+            name: name(RESERVE),
+        });
+        let stages = self.frontier_stages(cx, dir, vec![marker, reserve]);
         self.begin_plan(cx, dir, stages, Then::DirectoryReady);
     }
 
@@ -387,6 +393,9 @@ impl LogStore {
                 directory.retired_frontiers.extend(old);
                 self.want_checkpoint(cx, dir, CheckpointKind::RecoveryPoints, None);
             }
+        }
+        for dir in 0..self.dirs.len() {
+            self.make_reserve(cx, dir);
         }
         self.notices.push_back(Notice::AllOpened);
     }

@@ -36,8 +36,8 @@ pub(super) enum Wait {
     Ignore,
     /// The write of the batch that ends here.
     Append(LogId, Offset),
-    /// A step of a plan.
-    Plan(u64, bool),
+    /// A step of a plan, by its place in the stage.
+    Plan(u64, usize),
     /// The frontier record of a directory's round.
     Record(usize),
     /// The sync of a directory's round.
@@ -52,6 +52,8 @@ pub(super) enum Wait {
     Cold(LogId, ReadId, ColdStep),
     /// A step of removing a directory.
     Removal(u64),
+    /// The reserve of a directory is being given up.
+    Reserve(usize),
 }
 
 /// What a timer is for.
@@ -62,6 +64,7 @@ pub(super) enum Timer {
     Checkpoint,
     Removal(u64),
     Unlink(LogId, Offset),
+    Room(usize),
 }
 
 /// All logs of a node.
@@ -241,7 +244,9 @@ impl LogStore {
         let (at, timer) = self.timers.first()?;
         let wake = match timer {
             Timer::Flush(_) => Wake::SyncRound,
-            Timer::Retention | Timer::Removal(_) | Timer::Unlink(..) => Wake::LogMaintenance,
+            Timer::Retention | Timer::Removal(_) | Timer::Unlink(..) | Timer::Room(_) => {
+                Wake::LogMaintenance
+            }
             Timer::Checkpoint => Wake::Checkpoint,
         };
         Some((*at, wake))
@@ -268,6 +273,7 @@ impl LogStore {
                 Timer::Checkpoint => self.checkpoints_due(cx),
                 Timer::Removal(id) => self.begin_removal(cx, id),
                 Timer::Unlink(log, base) => self.unlink_due(cx, log, base),
+                Timer::Room(dir) => self.look_for_room(cx, dir),
             }
         }
     }
@@ -285,7 +291,7 @@ impl LogStore {
         match wait {
             Wait::Ignore => {}
             Wait::Append(log, last) => self.on_append_written(cx, log, last, result),
-            Wait::Plan(plan, lenient) => self.on_plan_step(cx, plan, lenient, result),
+            Wait::Plan(plan, at) => self.on_plan_step(cx, plan, at, result),
             Wait::Record(dir) => self.on_round_recorded(cx, dir, result),
             Wait::Round(dir) => self.on_round_synced(cx, dir, result),
             Wait::File(id) => self.on_file_step(cx, id, result),
@@ -293,6 +299,7 @@ impl LogStore {
             Wait::Opening(log) => self.on_opening_disk(cx, log, result),
             Wait::Cold(_, id, step) => self.on_cold_disk(cx, id, step, result),
             Wait::Removal(id) => self.on_removal_step(cx, id, result),
+            Wait::Reserve(dir) => self.on_reserve_gone(cx, dir),
         }
         if let Some(log) = log {
             self.finish_deletion(cx, log);
@@ -310,6 +317,7 @@ impl LogStore {
             | Wait::Record(_)
             | Wait::Round(_)
             | Wait::Listing(_)
+            | Wait::Reserve(_)
             | Wait::Removal(_) => None,
         }
     }
@@ -330,6 +338,7 @@ impl LogStore {
             | Wait::Round(_)
             | Wait::File(_)
             | Wait::Listing(_)
+            | Wait::Reserve(_)
             | Wait::Removal(_) => {}
         }
     }
@@ -490,7 +499,9 @@ impl LogStore {
         let plan = Plan {
             dir,
             stages: stages.into_iter().collect(),
+            stage: Vec::new(),
             outstanding: 0,
+            waiting: 0,
             failed: None,
             then,
         };
@@ -511,8 +522,9 @@ impl LogStore {
         match stage {
             Some(stage) => {
                 plan.outstanding = stage.len();
-                for step in stage {
-                    self.issue(cx, Wait::Plan(id, step.lenient), step.op);
+                plan.stage.clone_from(&stage);
+                for (at, step) in stage.into_iter().enumerate() {
+                    self.issue(cx, Wait::Plan(id, at), step.op);
                 }
             }
             None => {
@@ -527,38 +539,96 @@ impl LogStore {
         &mut self,
         cx: &mut Cx<'_>,
         id: u64,
-        lenient: bool,
+        at: usize,
         result: Result<DiskDone, DiskError>,
     ) {
+        let Some((dir, then)) = self.plans.get(&id).map(|plan| (plan.dir, plan.then)) else {
+            return;
+        };
+        let full = matches!(result, Err(DiskError::Full));
+        let waits = full && self.waits_with_step(dir, then, id, at);
         let Some(plan) = self.plans.get_mut(&id) else {
             return;
         };
         plan.outstanding -= 1;
+        plan.waiting += usize::from(waits);
+        let lenient = plan.stage.get(at).is_some_and(|step| step.lenient);
         match result {
             Ok(_) => {}
+            Err(_) if waits => {}
             Err(DiskError::NotFound | DiskError::Exists) if lenient => {}
             Err(error) => {
                 plan.failed.get_or_insert(error);
             }
         }
-        if plan.outstanding > 0 {
-            return;
-        }
-        match plan.failed {
-            None => self.go_on_plan(cx, id),
-            Some(error) => {
-                if let Some(plan) = self.plans.remove(&id) {
-                    self.plan_failed(cx, plan.dir, plan.then, error);
-                }
+        if plan.outstanding == 0 {
+            match plan.failed {
+                None if plan.waiting > 0 => {}
+                None => self.go_on_plan(cx, id),
+                Some(_) => self.end_plan(cx, id),
             }
+        }
+        if full && !matches!(then, Then::ReserveCreated | Then::ReserveMade) {
+            self.no_room(cx, dir);
+        }
+    }
+
+    /// Issues a step again that found no room.
+    pub(super) fn repeat_step(&mut self, cx: &mut Cx<'_>, id: u64, at: usize) {
+        let Some(plan) = self.plans.get_mut(&id) else {
+            return;
+        };
+        let Some(step) = plan.stage.get(at).cloned() else {
+            return;
+        };
+        let then = plan.then;
+        let log = then.log().and_then(|log| self.log(log));
+        let deleting = log.is_some_and(|log| matches!(log.state, State::Deleting));
+        let Some(plan) = self.plans.get_mut(&id) else {
+            return;
+        };
+        if deleting && !matches!(then, Then::Renamed(_)) {
+            plan.failed.get_or_insert(DiskError::Full);
+            if plan.outstanding == 0 {
+                self.end_plan(cx, id);
+            }
+        } else {
+            plan.waiting -= 1;
+            plan.outstanding += 1;
+            self.issue(cx, Wait::Plan(id, at), step.op);
+            if let Some(log) = then.log().and_then(|log| self.log_mut(log)) {
+                log.busy -= 1;
+            }
+        }
+    }
+
+    /// A plan of which nothing is out has failed; its steps that wait for room wait no longer.
+    fn end_plan(&mut self, cx: &mut Cx<'_>, id: u64) {
+        let Some(plan) = self.plans.remove(&id) else {
+            return;
+        };
+        let log = plan.then.log();
+        if let Some(log) = log.and_then(|log| self.log_mut(log)) {
+            log.busy -= u32::try_from(plan.waiting).unwrap_or(0);
+        }
+        self.plan_failed(
+            cx,
+            plan.dir,
+            plan.then,
+            plan.failed.unwrap_or(DiskError::Failed),
+        );
+        if let Some(log) = log {
+            self.finish_deletion(cx, log);
         }
     }
 
     fn plan_done(&mut self, cx: &mut Cx<'_>, dir: usize, then: Then) {
         if self.dirs[dir].failed.is_some() {
-            return;
+            return self.plan_ended(cx, then);
         }
         match then {
+            Then::ReserveCreated => self.on_reserve_created(cx, dir),
+            Then::ReserveMade => self.on_reserve_made(cx, dir),
             Then::DirectoryReady => self.on_directory_ready(cx, dir),
             Then::FrontierReady => self.on_frontier_ready(cx, dir),
             Then::Checkpointed(kind) => self.on_checkpointed(cx, dir, kind),
@@ -586,16 +656,21 @@ impl LogStore {
     /// directory in doubt, a failed sync above all.
     fn plan_failed(&mut self, cx: &mut Cx<'_>, dir: usize, then: Then, error: DiskError) {
         if self.dirs[dir].failed.is_some() {
-            return;
+            return self.plan_ended(cx, then);
         }
         let path = self.dirs[dir].path.clone();
         match (then, error) {
+            (Then::ReserveCreated, DiskError::Full) => self.on_no_reserve(cx, dir, false),
+            (Then::ReserveMade, DiskError::Full) => self.on_no_reserve(cx, dir, true),
             (Then::Replaced(read, _), DiskError::Full) => {
                 let message = format!("{path}: {error}");
                 self.notices
                     .push_back(Notice::FileReplaced(read, Err(message)));
             }
             (Then::Created(log), DiskError::Full | DiskError::Exists) => {
+                if let Some(log) = self.log_mut(log) {
+                    log.unmade = true;
+                }
                 let message = format!("the log could not be created in {path}: {error}");
                 self.take_offline(cx, log, message);
             }
@@ -616,7 +691,20 @@ impl LogStore {
                     log.epochs_writing = false;
                 }
             }
-            (then, error) => self.fence(cx, dir, format!("{then:?}: {error}")),
+            (then @ (Then::Closed(_) | Then::MarkedClean | Then::Stopped), DiskError::Full) => {
+                self.on_not_closed(cx, dir, then);
+            }
+            (then, error) => {
+                self.fence(cx, dir, format!("{then:?}: {error}"));
+                self.plan_ended(cx, then);
+            }
+        }
+    }
+
+    /// A plan in a directory that failed is over: a stop waits for it no longer.
+    fn plan_ended(&mut self, cx: &mut Cx<'_>, then: Then) {
+        if let Then::Closed(log) = then {
+            self.on_closed(cx, log);
         }
     }
 

@@ -499,7 +499,8 @@ fn carry_out(token: Token, what: What) -> Result<Outcome, Errno> {
         }
         What::Allocate(file, len) => {
             match rustix::fs::fallocate(&file, FallocateFlags::KEEP_SIZE, 0, len) {
-                // A hint: a file system without it, or without room for it, is as good.
+                Err(errno @ (Errno::NOSPC | Errno::DQUOT)) => Err(errno),
+                // A hint: a file system without it is as good.
                 Ok(()) | Err(_) => done(DiskDone::Done),
             }
         }

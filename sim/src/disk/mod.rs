@@ -33,6 +33,9 @@ pub struct Subject {
 
 type InodeId = u64;
 
+/// What an entry of a directory takes of a disk that is full.
+const ENTRY_BYTES: u64 = 256;
+
 #[derive(Clone, Debug)]
 enum Inode {
     Dir(Directory),
@@ -86,6 +89,8 @@ struct File {
     dirty: VecDeque<Change>,
     /// How many changes are in `durable` already.
     settled: u64,
+    /// Bytes that are reserved for it.
+    allocated: u64,
     /// What it is for: the subject of choices about it.
     role: String,
 }
@@ -167,7 +172,8 @@ pub struct Disk {
     dirs: BTreeMap<DirId, InodeId>,
     files: BTreeMap<FileId, InodeId>,
     flight: BTreeMap<OpId, Flight>,
-    full: bool,
+    /// Bytes that are left; `None`: more than enough.
+    room: Option<u64>,
 }
 
 /// The core broke the contract of the boundary: a sentence about how.
@@ -187,7 +193,7 @@ impl Disk {
             dirs: BTreeMap::new(),
             files: BTreeMap::new(),
             flight: BTreeMap::new(),
-            full: false,
+            room: None,
         }
     }
 
@@ -227,9 +233,30 @@ impl Disk {
         }
     }
 
-    /// While the disk is full nothing grows and nothing is created.
+    /// While the disk is full things grow and are created only in the room that others gave back.
     pub fn set_full(&mut self, full: bool) {
-        self.full = full;
+        self.room = full.then_some(0);
+    }
+
+    /// Takes room.
+    fn take_room(&mut self, bytes: u64) -> Result<(), DiskError> {
+        if let Some(room) = &mut self.room {
+            *room = room.checked_sub(bytes).ok_or(DiskError::Full)?;
+        }
+        Ok(())
+    }
+
+    /// Gives back room.
+    fn give_room(&mut self, bytes: u64) {
+        if let Some(room) = &mut self.room {
+            *room += bytes;
+        }
+    }
+
+    fn taken_by(&self, inode: InodeId) -> u64 {
+        self.file(inode).map_or(ENTRY_BYTES, |file| {
+            ENTRY_BYTES + file.allocated.max(file.cache.len() as u64)
+        })
     }
 
     /// How many log directories there are.
@@ -623,6 +650,7 @@ impl Disk {
                 if self.is_dir(inode) {
                     return Err(DiskError::Failed);
                 }
+                self.give_room(self.taken_by(inode));
                 self.open_dir(*dir)?.set(name, None);
                 Ok(DiskDone::Done)
             }
@@ -637,11 +665,9 @@ impl Disk {
                 Ok(DiskDone::Synced)
             }
             DiskOp::Write { file, at, data } => {
-                let full = self.full;
+                let len = self.open_file(*file)?.cache.len() as u64;
+                self.take_room((*at + data.len() as u64).saturating_sub(len))?;
                 let target = self.open_file(*file)?;
-                if full && *at + data.len() as u64 > target.cache.len() as u64 {
-                    return Err(DiskError::Full);
-                }
                 target.change(Change::Write {
                     at: *at,
                     data: data.clone(),
@@ -655,34 +681,28 @@ impl Disk {
                 Ok(DiskDone::Read(Bytes::copy_from_slice(&content[from..to])))
             }
             DiskOp::Truncate { file, len } => {
-                let full = self.full;
+                let old = self.open_file(*file)?.cache.len() as u64;
+                self.take_room(len.saturating_sub(old))?;
+                self.give_room(old.saturating_sub(*len));
                 let target = self.open_file(*file)?;
-                if full && *len > target.cache.len() as u64 {
-                    return Err(DiskError::Full);
-                }
                 target.change(Change::Truncate { len: *len });
                 Ok(DiskDone::Done)
             }
-            DiskOp::Allocate { file, .. } => {
-                let full = self.full;
-                self.open_file(*file)?;
-                if full {
-                    Err(DiskError::Full)
-                } else {
-                    Ok(DiskDone::Done)
-                }
+            DiskOp::Allocate { file, len } => {
+                let target = self.open_file(*file)?;
+                let has = target.allocated.max(target.cache.len() as u64);
+                self.take_room(len.saturating_sub(has))?;
+                self.open_file(*file)?.allocated = has.max(*len);
+                Ok(DiskDone::Done)
             }
         }
     }
 
     fn create(&mut self, dir: DirId, name: &Name, inode: Inode) -> Result<InodeId, DiskError> {
-        let full = self.full;
         if self.open_dir(dir)?.now.contains_key(name) {
             return Err(DiskError::Exists);
         }
-        if full {
-            return Err(DiskError::Full);
-        }
+        self.take_room(ENTRY_BYTES)?;
         let inode = self.new_inode(inode);
         self.open_dir(dir)?.set(name, Some(inode));
         Ok(inode)
@@ -711,6 +731,7 @@ impl Disk {
                 (true, Some(_)) | (false, None) => {}
                 (true, None) | (false, Some(_)) => return Err(DiskError::Failed),
             }
+            self.give_room(self.taken_by(replaced));
         }
         let new_role = role(to);
         if let Some(Inode::File(file)) = self.inodes.get_mut(&inode) {

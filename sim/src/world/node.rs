@@ -175,7 +175,6 @@ impl World {
             Some((error, written)) => self.machine.disk.fail(op, error, written),
         };
         if result == Err(DiskError::Full) {
-            self.machine.hurt = true;
             self.count("disk-full");
         }
         self.step(Input::Disk { token, result });

@@ -106,6 +106,7 @@ pub(super) struct Disk {
     next: u64,
     /// Bytes that may still be written; `None`: without limit.
     pub(super) room: Option<usize>,
+    allocated: BTreeMap<u64, usize>,
     /// The next read fails.
     pub(super) fail_read: bool,
     /// The next sync fails.
@@ -365,8 +366,11 @@ impl Disk {
             }
             DiskOp::Unlink { dir, name } => {
                 let dir = self.open_dirs[dir];
-                if !self.dirs[&dir].now.contains_key(name.as_str()) {
+                let Some(node) = self.dirs[&dir].now.get(name.as_str()).copied() else {
                     return Err(DiskError::NotFound);
+                };
+                if let (Some(room), Node::File(inode)) = (&mut self.room, node) {
+                    *room += self.allocated.remove(&inode).unwrap_or(0);
                 }
                 self.entry(dir, vec![(name, None)]);
                 Ok(DiskDone::Done)
@@ -402,7 +406,17 @@ impl Disk {
                 self.change(inode, Change::Truncate(*len as usize));
                 Ok(DiskDone::Done)
             }
-            DiskOp::Allocate { .. } => Ok(DiskDone::Done),
+            DiskOp::Allocate { file, len } => {
+                let inode = self.open_files[file];
+                if let Some(room) = &mut self.room {
+                    if *room < *len as usize {
+                        return Err(DiskError::Full);
+                    }
+                    *room -= *len as usize;
+                }
+                self.allocated.insert(inode, *len as usize);
+                Ok(DiskDone::Done)
+            }
             DiskOp::Sync { .. } => {
                 self.syncs += 1;
                 if std::mem::take(&mut self.fail_sync) {

@@ -2,6 +2,7 @@
 
 mod damage;
 mod disk;
+mod full;
 mod recovery;
 mod world;
 
@@ -490,47 +491,6 @@ fn a_log_may_be_deleted_at_any_moment() {
         assert_eq!(world.durable(other), end.0);
         world.stop();
         assert!(world.disk.tree().contains_key(".kafka_cleanshutdown"));
-    }
-}
-
-#[test]
-fn a_full_disk_refuses_appends_and_reads_go_on() {
-    for seed in 0..30 {
-        let mut world = world_with(seed, 40);
-        let id = world.find("t");
-        world.disk.room = Some(1500);
-        let mut taken = 40;
-        for n in (40..200).step_by(2) {
-            match world.append(id, &batch(&values(n, 2), 5, None)) {
-                Ok(_) => taken += 2,
-                Err(error) => {
-                    assert!(error.to_string().contains("is full"), "{error}");
-                    break;
-                }
-            }
-            world.step();
-        }
-        world.settle();
-        let lost = world.told.iter().find_map(|notice| match notice {
-            Notice::AppendsLost(of, from, _) if *of == id => Some(from.0),
-            _ => None,
-        });
-        let end = world.store.view(id).expect("there").end.0;
-        assert!(
-            lost.is_some() && end >= 40 && end < taken,
-            "seed {seed}: {lost:?} {end}"
-        );
-        assert_eq!(world.values(id), values(0, end as usize));
-        world.disk.room = None;
-        world
-            .append(id, &batch(&values(end as usize, 2), 5, None))
-            .expect("room again");
-        world.settle();
-        assert_eq!(world.durable(id), end + 2);
-        world.crash(true);
-        world.start();
-        let id = world.find("t");
-        assert_eq!(world.values(id), values(0, end as usize + 2));
     }
 }
 

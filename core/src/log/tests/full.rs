@@ -1,0 +1,183 @@
+//! A full disk: clients are refused, reads and the metadata log go on, and nothing is wrong once there is room.
+
+use super::world::{World, batch};
+use super::{small_log, values, world_with};
+use crate::ids::{LeaderEpoch, LogId};
+use crate::log::{Append, AppendError, Appended, LogStore, Notice, Origin};
+use crate::mark::Mark;
+use crate::work::ValidBatch;
+
+const RESERVE: &str = "trialog-reserve";
+
+/// An append of the node itself.
+fn append_own(world: &mut World, id: LogId, nth: usize) -> Result<Appended, AppendError> {
+    let append = Append {
+        batch: ValidBatch::trusted(&batch(&values(nth, 1), 5, None)).expect("whole"),
+        epoch: LeaderEpoch(0),
+        origin: Origin::Coordinator,
+    };
+    world.call(|store, cx| store.append(cx, id, append))
+}
+
+/// Appends until the disk is full; the log's end then.
+fn fill(world: &mut World, id: LogId, from: usize, room: usize) -> usize {
+    world.disk.room = Some(room);
+    let mut taken = from;
+    for n in (from..from + 200).step_by(2) {
+        match world.append(id, &batch(&values(n, 2), 5, None)) {
+            Ok(_) => taken += 2,
+            Err(error) => {
+                assert!(error.to_string().contains("is full"), "{error}");
+                assert_eq!(error.code(), 56);
+                break;
+            }
+        }
+        world.step();
+    }
+    world.settle();
+    let lost = world
+        .told
+        .iter()
+        .any(|told| matches!(told, Notice::AppendsLost(of, ..) if *of == id));
+    let end = world.store.view(id).expect("there").end.0 as usize;
+    assert!(world.marked(Mark::DiskFull));
+    assert!(end >= from && lost == (end < taken), "{lost} {end} {taken}");
+    end
+}
+
+#[test]
+fn a_full_disk_refuses_appends_and_reads_go_on() {
+    for seed in 0..30 {
+        let mut world = world_with(seed, 40);
+        let id = world.find("t");
+        assert!(world.disk.tree().contains_key(RESERVE));
+        let end = fill(&mut world, id, 40, 1500);
+        assert!(world.marked(Mark::DiskFull));
+        assert_eq!(world.values(id), values(0, end));
+        // Nothing is even tried before there is room for the reserve.
+        let tried = world.append(id, &batch(&values(end, 2), 5, None));
+        assert!(matches!(tried, Err(AppendError::Full(_))), "{tried:?}");
+        world.disk.room = None;
+        world.sleep(1001);
+        assert!(world.disk.tree().contains_key(RESERVE));
+        world
+            .append(id, &batch(&values(end, 2), 5, None))
+            .expect("room again");
+        world.settle();
+        assert_eq!(world.durable(id), end as i64 + 2);
+        world.crash(true);
+        world.start();
+        let id = world.find("t");
+        assert_eq!(world.values(id), values(0, end + 2));
+    }
+}
+
+#[test]
+fn the_metadata_log_goes_on_out_of_the_reserve() {
+    for seed in 0..20 {
+        let mut world = world_with(seed, 40);
+        let (id, metadata) = (world.find("t"), world.find_metadata());
+        let end = fill(&mut world, id, 40, 700);
+        // Room for the node's own records comes back with the reserve, which has gone.
+        for nth in 0..20 {
+            append_own(&mut world, metadata, nth).expect("taken");
+        }
+        world.settle();
+        assert_eq!(world.durable(metadata), 20, "seed {seed}");
+        assert!(!world.disk.tree().contains_key(RESERVE));
+        assert!(world.store.view(metadata).expect("there").online);
+        world.crash(true);
+        world.start();
+        assert_eq!(world.durable(world.find_metadata()), 20);
+        let id = world.find("t");
+        assert_eq!(world.values(id), values(0, end));
+    }
+}
+
+#[test]
+fn without_a_reserve_the_metadata_log_waits_for_room() {
+    for seed in 0..20 {
+        let mut world = World::new(
+            seed,
+            crate::log::StoreConfig {
+                reserve_bytes: 0,
+                ..super::small()
+            },
+        );
+        world.start();
+        let metadata = world.find_metadata();
+        world.disk.room = Some(0);
+        for nth in 0..10 {
+            append_own(&mut world, metadata, nth).expect("taken");
+        }
+        let created = world.begin_create("t", small_log());
+        world.settle();
+        assert_eq!(world.durable(metadata), 0);
+        assert!(
+            !world
+                .told
+                .iter()
+                .any(|n| matches!(n, Notice::AppendsLost(..)))
+        );
+        world.disk.room = None;
+        world.sleep(1001);
+        assert_eq!(world.durable(metadata), 10, "seed {seed}");
+        assert!(world.told.contains(&Notice::Opened(created)));
+    }
+}
+
+#[test]
+fn a_full_disk_can_be_stopped_and_started() {
+    for seed in 0..30 {
+        let mut world = world_with(seed, 40);
+        let id = world.find("t");
+        let end = fill(&mut world, id, 40, 900);
+        let crash = seed % 3 == 0;
+        if crash {
+            world.crash(true);
+        } else {
+            world.stop();
+            // The reserve had room for what a stop writes.
+            assert!(world.disk.tree().contains_key(".kafka_cleanshutdown"));
+            assert!(!world.disk.tree().contains_key(RESERVE));
+        }
+        world.disk.room = Some(0);
+        world.call(LogStore::start);
+        world.settle();
+        world.disk.room = None;
+        world.sleep(1001);
+        assert!(world.told.contains(&Notice::AllOpened), "seed {seed}");
+        let id = world.find("t");
+        assert_eq!(world.values(id), values(0, end));
+        world
+            .append(id, &batch(&values(end, 2), 5, None))
+            .expect("room again");
+        world.settle();
+        assert_eq!(world.durable(id), end as i64 + 2);
+    }
+}
+
+#[test]
+fn logs_may_be_deleted_and_the_node_stopped_while_plans_wait_for_room() {
+    for seed in 0..40 {
+        let mut world = world_with(seed, 40);
+        let id = world.find("t");
+        fill(&mut world, id, 40, 900);
+        world.disk.room = Some(0);
+        let other = world.begin_create("o", small_log());
+        for _ in 0..seed {
+            world.step();
+        }
+        if seed % 2 == 0 {
+            world.call(|store, cx| store.delete(cx, other));
+            world.call(|store, cx| store.delete(cx, id));
+        }
+        if seed % 4 == 0 {
+            world.disk.room = None;
+            world.sleep(1001);
+        }
+        world.call(|store, cx| store.shutdown(cx, 5));
+        world.settle();
+        assert!(world.told.contains(&Notice::Stopped), "seed {seed}");
+    }
+}
