@@ -112,6 +112,7 @@ impl Node {
         self.take(&mut cx, input);
         self.settle(&mut cx);
         if self.phase != Phase::Halted {
+            self.more |= self.api.go_on_listing(&self.rooms, &mut cx);
             self.write_snapshot(&mut cx);
         }
     }

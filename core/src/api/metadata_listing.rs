@@ -14,7 +14,8 @@ use crate::wire::{
     EncodeError, Message, MetadataRequest, MetadataResponse, Parts, Str, Writer, response_frame,
 };
 
-/// Fewer topics than this are told at once, and a piece has at most as many. Their count takes one byte in a compact array.
+/// A piece has at most as many topics: their count takes one byte in a compact array. So many topics, of four pieces' partitions, are
+/// told at once.
 const TOPICS: usize = 100;
 /// A piece that has so many partitions ends.
 const PARTITIONS: usize = 250;
@@ -44,7 +45,7 @@ impl ListingWait {
 pub(super) fn is_long(request: &MetadataRequest, version: i16, rooms: &Rooms) -> bool {
     let topics = request.topics.as_ref();
     let all = topics.is_none_or(|topics| topics.is_empty() && version == 0);
-    all && rooms.image.topics.len() > TOPICS
+    all && (rooms.image.topics.len() > TOPICS || rooms.partitions.len() > 4 * PARTITIONS)
 }
 
 impl Api {
@@ -60,17 +61,17 @@ impl Api {
         self.listings.push_back(asked.id);
     }
 
-    /// Adds the next piece to the answer whose turn it is. Returns how many pieces that were.
-    pub(super) fn go_on_listing(&mut self, rooms: &Rooms, cx: &mut Cx) -> usize {
+    /// Adds the next piece to the answer whose turn it is; once a step. False if there is none.
+    pub fn go_on_listing(&mut self, rooms: &Rooms, cx: &mut Cx) -> bool {
         let Some(id) = self.listings.pop_front() else {
-            return 0;
+            return false;
         };
         let Some(Waiting::Listing(mut wait)) = self.requests.remove(&id) else {
-            return 1;
+            return true;
         };
         if self.connections.is_gone(id) {
             self.connections.finish(id, Answer::Silent, cx.out);
-            return 1;
+            return true;
         }
         let asked = wait.asked;
         let seen = rooms.seen_from(asked);
@@ -84,7 +85,7 @@ impl Api {
                 Err(_) => self.encode(cx, asked, asked.version, &head),
             };
             self.connections.finish(id, answer, cx.out);
-            return 1;
+            return true;
         };
         wait.after = last;
         wait.topics += u32::try_from(piece.len()).unwrap_or(0);
@@ -93,7 +94,7 @@ impl Api {
         }
         self.requests.insert(id, Waiting::Listing(wait));
         self.listings.push_back(id);
-        1
+        true
     }
 }
 

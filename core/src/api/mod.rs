@@ -238,7 +238,7 @@ impl Api {
             self.begin(rooms, cx, begin);
             begun += 1;
         }
-        begun + self.retire_sessions(rooms) + self.go_on_listing(rooms, cx)
+        begun + self.retire_sessions(rooms)
     }
 
     fn begin(&mut self, rooms: &mut Rooms, cx: &mut Cx, begin: Begin) {
