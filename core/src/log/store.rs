@@ -686,6 +686,8 @@ impl LogStore {
                 );
                 self.note(cx, Level::Warn, message);
             }
+            // A later rebuild of the same segment took the files under its hands: that one brings them.
+            (Then::IndexRebuilt(..), DiskError::NotFound) => {}
             (Then::EpochsSynced(log, _), DiskError::Full) => {
                 if let Some(log) = self.log_mut(log) {
                     log.epochs_writing = false;
