@@ -409,21 +409,22 @@ impl LogStore {
             file,
         });
         self.begin_plan(cx, dir, [vec![create]], Then::SegmentCreated(id, base));
-        self.seal(cx, id, old_base);
+        let snapshot = self.log(id).and_then(Log::state_at_active);
+        self.seal(cx, id, old_base, snapshot);
     }
 
-    /// Writes the indexes of a rolled segment, and the producer state at its end.
-    pub(super) fn seal(&mut self, cx: &mut Cx<'_>, id: LogId, base: Offset) {
+    /// Writes the indexes of a rolled segment, and the producer state at its end if it is given.
+    pub(super) fn seal(
+        &mut self,
+        cx: &mut Cx<'_>,
+        id: LogId,
+        base: Offset,
+        snapshot: Option<(Offset, Bytes)>,
+    ) {
         let Some(log) = self.log_mut(id) else { return };
-        let (dir, handle, end) = (log.dir, log.handle, log.end);
-        let is_last_rolled = log
-            .segments
-            .iter()
-            .rev()
-            .nth(1)
-            .is_some_and(|s| s.base == base);
-        let snapshot = (is_last_rolled && log.segments.last().is_some_and(|s| s.base == end))
-            .then(|| Bytes::from(log.producers.encode()));
+        let (dir, handle) = (log.dir, log.handle);
+        let next = log.segments.iter().find(|segment| segment.base > base);
+        let next = next.map(|segment| segment.base);
         let Some(segment) = log.segment_mut(base) else {
             return;
         };
@@ -435,9 +436,9 @@ impl LogStore {
                 Bytes::from(index.encode_times()),
             ),
         ];
-        if let Some(snapshot) = snapshot {
+        if let Some((end, state)) = snapshot.filter(|(end, _)| next == Some(*end)) {
             log.snapshots.insert(end);
-            files.push((file_name(end, ".snapshot"), snapshot));
+            files.push((file_name(end, ".snapshot"), state));
         }
         // A rebuilt segment may be below the recovery point, where a torn index would be believed: aside, always.
         let stages = self.replacements(cx, dir, handle, files);

@@ -5,6 +5,7 @@
 //! scanned. Damage at an offset that was promised takes the log offline; damage above it is a torn tail, and cut.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Bound;
 
 use bytes::Bytes;
 
@@ -60,6 +61,8 @@ pub(super) struct Opening {
     pub(super) expected: Option<Offset>,
     pub(super) last: Option<frontier::Mark>,
     pub(super) rebuilt: BTreeSet<Offset>,
+    /// The producer state at the ends of rebuilt segments, by the base of the next one: retention may remove what it rests on.
+    pub(super) snapshots: BTreeMap<Offset, Bytes>,
     pub(super) cut_bytes: Option<u64>,
 }
 
@@ -109,6 +112,7 @@ impl LogStore {
             expected: None,
             last: None,
             rebuilt: BTreeSet::new(),
+            snapshots: BTreeMap::new(),
             cut_bytes: None,
         };
         let config = if topic == METADATA_TOPIC {
@@ -579,6 +583,7 @@ impl LogStore {
         }
         let recovered = !opening.clean;
         let rebuilt: Vec<Offset> = opening.rebuilt.iter().copied().collect();
+        let snapshots = opening.snapshots.clone();
         log.state = State::Opening(Box::new(Opening {
             phase: Phase::Syncing,
             ..opening
@@ -605,7 +610,14 @@ impl LogStore {
             self.issue(cx, Wait::Ignore, DiskOp::Unlink { dir: handle, name });
         }
         for base in rebuilt.into_iter().filter(|base| last != Some(*base)) {
-            self.seal(cx, id, base);
+            let next = (Bound::Excluded(base), Bound::Unbounded);
+            let snapshot = snapshots.range(next).next();
+            self.seal(
+                cx,
+                id,
+                base,
+                snapshot.map(|(end, state)| (*end, state.clone())),
+            );
         }
         self.advance_ready(cx, id);
         self.open_when_synced(cx, id);

@@ -5,6 +5,8 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
+use bytes::Bytes;
+
 use crate::ids::{DirId, FileId, LeaderEpoch, LogId, Lsn, Offset, PartitionIndex, Uuid};
 use crate::time::Instant;
 use crate::wire::Parts;
@@ -245,6 +247,12 @@ impl Log {
     /// active when the point was noted, and rolled since without its indexes being synced.
     pub(super) fn recovered_from(&self, recovery_point: Offset) -> usize {
         self.segment_at(Offset(recovery_point.0 - 1)).unwrap_or(0)
+    }
+
+    /// The producer state at the base of the active segment, as a snapshot holds it, while that segment is empty.
+    pub(super) fn state_at_active(&self) -> Option<(Offset, Bytes)> {
+        let base = self.segments.last()?.base;
+        (base == self.end).then(|| (base, Bytes::from(self.producers.encode())))
     }
 
     pub(super) fn size_bytes(&self) -> u64 {

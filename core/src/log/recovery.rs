@@ -4,6 +4,8 @@
 //! A gap between batches is damage too where nothing can have been compacted away.
 
 use crate::ids::{FileId, LeaderEpoch, LogId, Offset};
+use bytes::Bytes;
+
 use crate::io::{Cx, DiskOp};
 use crate::mark::Mark;
 use crate::mutant::Mutant;
@@ -182,6 +184,15 @@ impl LogStore {
             }
         }
         opening.expected = Some(opening.expected.map_or(task.base, |e| e.max(task.base)));
+        // The state at the end of a rebuilt segment: whoever removes it must leave this behind.
+        let before = log.segments.iter().rev().find(|s| s.base < task.base);
+        if before.is_some_and(|segment| opening.rebuilt.contains(&segment.base))
+            && opening.producers_from < task.base
+            && !log.snapshots.contains(&task.base)
+        {
+            let state = Bytes::from(log.producers.encode());
+            opening.snapshots.insert(task.base, state);
+        }
         if task.from > 0 {
             opening.expected = None;
         }

@@ -100,6 +100,48 @@ fn a_cut_tail_stays_cut() {
     }
 }
 
+/// Retention may remove the batches of a producer after a recovery: the snapshot at the end of their segment must be there by then.
+#[test]
+fn a_recovered_segment_leaves_the_producers_behind_when_it_goes() {
+    for steps in 0..40 {
+        let mut world = World::new(steps, small());
+        world.start();
+        let id = world.create("t", small_log());
+        let mine = |n: i32| batch(&values(n as usize, 1), 1000, Some((7, 0, n)));
+        for n in 0..3 {
+            world.append(id, &mine(n)).expect("appended");
+        }
+        let rolls = batch(&["x".repeat(1900)], 1000, None);
+        world.append(id, &rolls).expect("appended");
+        assert_eq!(world.store.view(id).expect("there").segments, 2);
+        for _ in 0..steps {
+            world.step();
+        }
+        world.crash(false);
+        world.start();
+        let id = world.find("t");
+        let end = world.store.view(id).expect("there").end;
+        if end < Offset(4) {
+            continue;
+        }
+        world.store.configure(id, small_log());
+        world.store.note_high_watermark(id, end);
+        world
+            .call(|store, cx| store.delete_records(cx, id, Offset(3)))
+            .expect("online");
+        world.settle();
+        world.sleep(world.config.retention_check_interval_ms + 1);
+        assert_eq!(world.store.view(id).expect("there").segments, 1);
+        world.crash(false);
+        world.start();
+        let id = world.find("t");
+        let next = world.append(id, &mine(4)).map_err(|error| error.code());
+        assert_eq!(next.err(), Some(45), "{steps} steps: a gap is noticed");
+        let next = world.append(id, &mine(3)).map_err(|error| error.code());
+        assert_eq!(next.map(|done| done.base), Ok(end), "{steps} steps");
+    }
+}
+
 /// The directory of a log is closed early in a stop, long before the last answer: nothing is read in it any more.
 #[test]
 fn nothing_is_read_from_disk_once_a_stop_has_begun() {
