@@ -297,7 +297,8 @@ impl LogStore {
         }
     }
 
-    /// Once every write of a log whose disk was full is back, takes back the appends from the first failure on.
+    /// Once every write of a log whose disk was full is back, takes back the appends from the first failure on. An active segment
+    /// whose file found no room is made before anything is appended.
     fn roll_back_if_settled(&mut self, cx: &mut Cx<'_>, id: LogId) {
         let Some(log) = self.log_mut(id) else { return };
         let settled = log
@@ -305,14 +306,17 @@ impl LogStore {
             .iter()
             .all(|batch| batch.write != Write::UnderWay)
             && log.segments.iter().all(|s| s.creating.is_none());
-        let Some(first) = log
-            .in_flight
-            .front()
-            .filter(|_| settled && log.full.is_some())
-        else {
+        if !settled || log.full.is_none() {
             return;
+        }
+        let (end, segment_base, position) = match (log.in_flight.front(), log.segments.last()) {
+            (Some(first), _) => (first.base, first.segment, first.position),
+            // Nothing was appended to the segment that could not be made.
+            (None, Some(active)) if active.file.is_none() => (log.end, active.base, active.size),
+            // The tail is being cut.
+            (None, _) => return,
         };
-        let (end, segment_base, position) = (first.base, first.segment, first.position);
+        let lost = !log.in_flight.is_empty();
         let lsns: Vec<_> = log.in_flight.iter().filter_map(|batch| batch.lsn).collect();
         let message = log.full.clone().unwrap_or_default();
         while let Some(batch) = log.in_flight.pop_back() {
@@ -364,6 +368,18 @@ impl LogStore {
             })]);
             // A cut that power loss could undo below later segments would pass for rot.
             stages.push(vec![self.sync_file(dir, file)]);
+        } else {
+            let file = self.fresh_file();
+            let Some(log) = self.log_mut(id) else { return };
+            let active = log.active();
+            active.file = Some(file);
+            active.creating = Some(Vec::new());
+            stages.push(vec![must(DiskOp::Create {
+                dir: handle,
+                name: active.name(".log"),
+                file,
+            })]);
+            stages.push(self.sync_dir(cx, handle));
         }
         self.hot_bytes -= dropped;
         for lsn in lsns {
@@ -372,8 +388,10 @@ impl LogStore {
         for file in close {
             self.close_file(cx, dir, file);
         }
-        self.notices
-            .push_back(Notice::AppendsLost(id, end, message));
+        if lost {
+            self.notices
+                .push_back(Notice::AppendsLost(id, end, message));
+        }
         self.begin_plan(cx, dir, stages, Then::RolledBack(id));
     }
 
@@ -381,15 +399,36 @@ impl LogStore {
     pub(super) fn on_rolled_back(&mut self, cx: &mut Cx<'_>, id: LogId) {
         let Some(log) = self.log_mut(id) else { return };
         log.full = None;
+        if !matches!(log.state, State::Deleting) {
+            let active = log.active();
+            active.entry_synced |= active.creating.take().is_some();
+        }
         self.advance_ready(cx, id);
         self.write_epochs(cx, id);
+        self.apply_retention(cx, id);
         self.go_on_shutdown(cx);
+    }
+
+    /// There was no room for the file of the active segment, and no time to wait for some.
+    pub(super) fn on_not_rolled_back(&mut self, cx: &mut Cx<'_>, dir: usize, id: LogId) {
+        let Some(log) = self.log_mut(id) else { return };
+        let unmade = log.segments.last_mut().filter(|s| s.creating.is_some());
+        if let Some(active) = unmade {
+            active.file = None;
+            active.creating = None;
+        }
+        if log.is_online() {
+            log.state = State::Closed;
+            self.on_not_closed(cx, dir, Then::RolledBack(id));
+        }
     }
 
     /// Begins a new segment at the log's end and seals the active one.
     pub(super) fn roll(&mut self, cx: &mut Cx<'_>, id: LogId) {
         let file = self.fresh_file();
-        let Some(log) = self.log_mut(id) else { return };
+        let Some(log) = self.log_mut(id).filter(|log| log.full.is_none()) else {
+            return;
+        };
         let (dir, handle, base) = (log.dir, log.handle, log.end);
         let bound = u64::try_from(log.config.segment_jitter_ms).unwrap_or(0);
         let nth = u64::try_from(base.0).unwrap_or(0);
@@ -527,6 +566,7 @@ impl LogStore {
             }
         }
         self.advance_ready(cx, id);
+        self.apply_retention(cx, id);
         self.go_on_shutdown(cx);
     }
 

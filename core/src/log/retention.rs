@@ -204,7 +204,8 @@ fn judge(log: &Log, now_ms: i64) -> Verdict {
     let ready = if is_active {
         first.size > 0 && first.creating.is_none() && first.entry_synced
     } else {
-        first.sealed
+        // The name of the next keeps the log's offsets.
+        first.sealed && log.segments[1].entry_synced
     };
     if !settled || !ready {
         return Verdict::Keep;

@@ -677,6 +677,7 @@ impl LogStore {
             (Then::SegmentCreated(log, base), DiskError::Full) => {
                 self.on_segment_not_created(cx, log, base);
             }
+            (Then::RolledBack(log), DiskError::Full) => self.on_not_rolled_back(cx, dir, log),
             (Then::Checkpointed(kind), DiskError::Full) => self.on_not_checkpointed(cx, dir, kind),
             (Then::FrontierReady, DiskError::Full) => self.on_no_frontier(cx, dir),
             (Then::Sealed(log, base) | Then::IndexRebuilt(log, base), DiskError::Full) => {

@@ -1,9 +1,9 @@
 //! A full disk: clients are refused, reads and the metadata log go on, and nothing is wrong once there is room.
 
 use super::world::{World, batch};
-use super::{small_log, values, world_with};
-use crate::ids::{LeaderEpoch, LogId};
-use crate::log::{Append, AppendError, Appended, LogStore, Notice, Origin};
+use super::{small, small_log, values, world_with};
+use crate::ids::{LeaderEpoch, LogId, Offset};
+use crate::log::{Append, AppendError, Appended, LogConfig, LogStore, Notice, Origin, StoreConfig};
 use crate::mark::Mark;
 use crate::work::ValidBatch;
 
@@ -179,5 +179,116 @@ fn logs_may_be_deleted_and_the_node_stopped_while_plans_wait_for_room() {
         world.call(|store, cx| store.shutdown(cx, 5));
         world.settle();
         assert!(world.told.contains(&Notice::Stopped), "seed {seed}");
+    }
+}
+
+/// A world whose log `t` has one record; each further one rolls a segment.
+fn world_that_rolls(seed: u64, reserve_bytes: u64, config: LogConfig) -> (World, LogId) {
+    let mut world = World::new(
+        seed,
+        StoreConfig {
+            reserve_bytes,
+            ..small()
+        },
+    );
+    world.start();
+    let config = LogConfig {
+        segment_bytes: 100,
+        ..config
+    };
+    let id = world.create("t", config.clone());
+    world.call(|store, _| store.configure(id, config));
+    append_one(&mut world, id, 0).expect("appended");
+    world.settle();
+    world.call(|store, _| store.note_high_watermark(id, Offset(1)));
+    (world, id)
+}
+
+fn append_one(world: &mut World, id: LogId, nth: usize) -> Result<Appended, AppendError> {
+    world.append(id, &batch(&values(nth, 1), 1_000_000, None))
+}
+
+#[test]
+fn a_segment_whose_file_found_no_room_takes_batches_later() {
+    for seed in 0..20 {
+        let reserve = if seed % 2 == 0 { 0 } else { 1 << 20 };
+        let (mut world, id) = world_that_rolls(seed, reserve, LogConfig::default());
+        world.disk.room = Some(0);
+        append_one(&mut world, id, 1).expect("taken, and lost");
+        world.settle();
+        assert_eq!(world.store.view(id).expect("there").end, Offset(1));
+        world.disk.room = None;
+        world.sleep(1001);
+        append_one(&mut world, id, 1).expect("room again");
+        world.settle();
+        assert_eq!(world.durable(id), 2, "seed {seed}");
+        world.stop();
+        assert!(world.disk.tree().contains_key(".kafka_cleanshutdown"));
+        world.start();
+        let id = world.find("t");
+        assert_eq!(world.values(id), values(0, 2));
+    }
+}
+
+#[test]
+fn a_stop_does_not_wait_for_a_segment_that_finds_no_room() {
+    for seed in 0..20 {
+        let (mut world, id) = world_that_rolls(seed, 0, LogConfig::default());
+        world.disk.room = Some(0);
+        append_one(&mut world, id, 1).expect("taken, and lost");
+        if seed % 2 == 0 {
+            world.settle();
+        }
+        world.stop();
+        assert!(!world.disk.tree().contains_key(".kafka_cleanshutdown"));
+        world.disk.room = None;
+        world.start();
+        let id = world.find("t");
+        assert_eq!(world.values(id), values(0, 1), "seed {seed}");
+        append_one(&mut world, id, 1).expect("appended");
+        world.settle();
+        assert_eq!(world.durable(id), 2);
+    }
+}
+
+#[test]
+fn retention_keeps_a_segment_until_the_next_is_there() {
+    for seed in 0..20 {
+        let config = LogConfig {
+            retention_bytes: 0,
+            ..LogConfig::default()
+        };
+        let (mut world, id) = world_that_rolls(seed, 4000, config);
+        world.disk.room = Some(0);
+        append_one(&mut world, id, 1).expect("taken, and lost");
+        world.settle();
+        // What a roll has to write has room, and then nothing has.
+        world.disk.room = Some(0);
+        world.sleep(world.config.retention_check_interval_ms + 1);
+        world.crash(seed % 2 == 0);
+        world.disk.room = None;
+        world.start();
+        let view = world.store.view(world.find("t")).expect("there");
+        assert!(view.online, "seed {seed}: {:?}", view.offline);
+        assert_eq!(view.end, Offset(1));
+    }
+}
+
+#[test]
+fn a_log_that_retention_rolls_on_a_full_disk_takes_batches_later() {
+    for seed in 0..20 {
+        let config = LogConfig {
+            retention_ms: 1000,
+            ..LogConfig::default()
+        };
+        let (mut world, id) = world_that_rolls(seed, 0, config);
+        world.disk.room = Some(0);
+        world.sleep(world.config.retention_check_interval_ms + 1);
+        assert!(world.marked(Mark::SegmentRolled) && world.marked(Mark::DiskFull));
+        world.disk.room = None;
+        world.sleep(1001);
+        append_one(&mut world, id, 1).expect("room again");
+        world.settle();
+        assert_eq!(world.durable(id), 2, "seed {seed}");
     }
 }
