@@ -385,6 +385,12 @@ impl LogStore {
         for lsn in lsns {
             self.dirs[dir].outstanding.remove(&lsn);
         }
+        // A segment that is active again has no snapshot behind it: what its roll still had to write stays aside.
+        let sealing = Then::Sealed(id, segment_base);
+        for plan in self.plans.values_mut().filter(|p| p.then == sealing) {
+            let is_rename = |step: &Step| matches!(step.op, DiskOp::Rename { .. });
+            plan.stages.retain(|stage| !stage.iter().any(is_rename));
+        }
         for file in close {
             self.close_file(cx, dir, file);
         }

@@ -275,6 +275,22 @@ fn retention_keeps_a_segment_until_the_next_is_there() {
 }
 
 #[test]
+fn a_roll_that_is_taken_back_leaves_no_producer_snapshot() {
+    for seed in 0..20 {
+        let (mut world, id) = world_that_rolls(seed, 4000, LogConfig::default());
+        world.disk.room = Some(0);
+        append_one(&mut world, id, 1).expect("taken, and lost");
+        append_one(&mut world, id, 2).expect("taken, and lost");
+        // The reserve has room for what the rolls had to write.
+        world.settle();
+        assert_eq!(world.store.view(id).expect("there").end, Offset(1));
+        let tree = world.disk.tree();
+        let beyond = |name: &&String| name.starts_with("t-0/") && name.ends_with("2.snapshot");
+        assert_eq!(tree.keys().find(beyond), None, "seed {seed}");
+    }
+}
+
+#[test]
 fn a_log_that_retention_rolls_on_a_full_disk_takes_batches_later() {
     for seed in 0..20 {
         let config = LogConfig {
