@@ -65,6 +65,15 @@ impl Epochs {
             .map_or(LeaderEpoch::NONE, |at| self.entries[at].0)
     }
 
+    /// Can a batch at `offset` be of `epoch`? One of the latest known epoch, or behind it, may also be of a later one.
+    pub(super) fn allows(&self, offset: Offset, epoch: LeaderEpoch) -> bool {
+        let known = self.at(offset);
+        if known == LeaderEpoch::NONE || epoch.0 < 0 {
+            return true;
+        }
+        epoch == known || (Some(known) == self.latest() && epoch > known)
+    }
+
     /// The log ends at `end` now. True if anything changed.
     pub(super) fn truncate_end(&mut self, end: Offset) -> bool {
         let before = self.entries.len();
@@ -107,6 +116,17 @@ mod tests {
         assert_eq!(end(5), (4, 30));
         assert_eq!(end(7), (7, 40));
         assert_eq!(end(8), (-1, -1));
+    }
+
+    #[test]
+    fn a_batch_is_of_the_epoch_that_its_offset_says() {
+        let known = epochs(&[(2, 10), (4, 20), (7, 30)]);
+        let allows = |offset, epoch| known.allows(Offset(offset), LeaderEpoch(epoch));
+        assert!(allows(5, 1) && allows(5, 9), "nothing is known of it");
+        assert!(allows(19, 2) && !allows(19, 1) && !allows(19, 4) && !allows(19, 9));
+        assert!(allows(20, 4) && !allows(20, 2));
+        assert!(allows(30, 7) && allows(31, 9) && !allows(31, 6));
+        assert!(allows(31, -1), "a batch need not say");
     }
 
     #[test]

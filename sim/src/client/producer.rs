@@ -105,6 +105,8 @@ pub struct Producer {
     /// Partitions of deleted topics: a topic that gets the name of one is written instead.
     orphans: Vec<Tp>,
     serial: u64,
+    /// The partition of the last request of a client that sends one each.
+    turn: Option<Tp>,
     next_batch: u64,
     ask_metadata_at: Option<u64>,
     ask_init_at: u64,
@@ -133,6 +135,7 @@ impl Producer {
             lanes,
             orphans: Vec::new(),
             serial: 0,
+            turn: None,
             next_batch: 0,
             ask_metadata_at: Some(0),
             ask_init_at: 0,
@@ -427,9 +430,11 @@ impl Producer {
             if chosen.is_empty() {
                 return;
             }
-            // Some clients batch partitions into one request, others send one each.
+            // Some clients batch partitions into one request, others send one each in turn, so that one that fails starves no other.
             if self.number % 2 == 1 {
-                chosen.truncate(1);
+                let next = chosen.iter().position(|(tp, _)| Some(*tp) > self.turn);
+                chosen = vec![chosen[next.unwrap_or(0)]];
+                self.turn = chosen.last().map(|(tp, _)| *tp);
             }
             self.send(cx, chosen);
         }
