@@ -49,7 +49,7 @@ pub enum Mark {
 
 impl Mark {
     /// Every mark.
-    pub const ALL: [Mark; 19] = [
+    pub const ALL: [Mark; 20] = [
         Mark::TornTailCut,
         Mark::RotDetected,
         Mark::IndexRebuilt,
@@ -68,6 +68,7 @@ impl Mark {
         Mark::FrameRejected,
         Mark::CleanStart,
         Mark::UncleanStart,
+        Mark::DiskFull,
         Mark::FrontierRotated,
     ];
 }
