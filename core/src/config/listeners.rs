@@ -188,7 +188,7 @@ fn host_and_port(text: &str) -> Option<(String, u16)> {
 }
 
 fn two_stacks(one: &Listener, other: &Listener) -> bool {
-    let v4 = |host: &str| host.parse::<std::net::Ipv4Addr>().is_ok();
-    let v6 = |host: &str| host.parse::<std::net::Ipv6Addr>().is_ok();
+    let v4 = |host: &str| host.parse::<core::net::Ipv4Addr>().is_ok();
+    let v6 = |host: &str| host.parse::<core::net::Ipv6Addr>().is_ok();
     (v4(&one.host) && v6(&other.host)) || (v6(&one.host) && v4(&other.host))
 }
