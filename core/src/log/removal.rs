@@ -89,6 +89,8 @@ impl LogStore {
             return id;
         };
         let metadata = checkpoint::encode_partition_metadata(new.topic_id);
+        let aside = name(format!("{}.tmp", checkpoint::PARTITION_METADATA));
+        // Its content is durable before it has its name: a later life would believe it, and not sync it.
         let stages = [
             vec![must(DiskOp::MakeDir {
                 parent: root,
@@ -98,7 +100,7 @@ impl LogStore {
             vec![
                 must(DiskOp::Create {
                     dir: handle,
-                    name: name(checkpoint::PARTITION_METADATA),
+                    name: aside.clone(),
                     file: meta_file,
                 }),
                 must(DiskOp::Create {
@@ -115,6 +117,11 @@ impl LogStore {
             vec![must(DiskOp::Sync {
                 root,
                 files: vec![meta_file, file],
+            })],
+            vec![must(DiskOp::Rename {
+                dir: handle,
+                from: aside,
+                to: name(checkpoint::PARTITION_METADATA),
             })],
             self.sync_dir(cx, handle),
             self.sync_dir(cx, root),
