@@ -559,7 +559,7 @@ impl LogStore {
             log.epochs_changed(end);
         }
         if log.start > Offset(0) && log.epochs.truncate_start(log.start) {
-            log.epochs_changed(log.start);
+            log.epochs_changed(end);
         }
         log.producers.expire(cx.now.wall.0, expiration);
         if cx.mutants.has(Mutant::ForgetProducerState) {

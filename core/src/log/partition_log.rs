@@ -230,13 +230,16 @@ impl Log {
         unsure.map_or(self.written, |segment| self.written.min(segment.base))
     }
 
-    /// Where recovery may begin: everything below is synced, with its indexes, snapshots and epochs.
+    /// Where recovery may begin: everything below is synced, with its epochs, and but for the segment of the last record below
+    /// ([`recovered_from`](Log::recovered_from)) with its indexes and snapshots.
+    ///
+    /// It never goes back, for once a checkpoint has it, nothing else may prove that what is below was synced.
     pub(super) fn recovery_point(&self) -> Offset {
         let rolled = self.segments.len().saturating_sub(1);
         let unsealed = self.segments[..rolled]
             .iter()
-            .find(|segment| !segment.sealed)
-            .map_or(self.synced, |segment| segment.base);
+            .position(|segment| !segment.sealed)
+            .map_or(self.synced, |at| self.segment_end(at));
         let epochs = self.epochs_pending_from.unwrap_or(self.synced);
         self.synced.min(unsealed).min(epochs)
     }
@@ -271,6 +274,7 @@ impl Log {
         true
     }
 
+    /// The epochs of records at and above `from` are not in the file yet.
     pub(super) fn epochs_changed(&mut self, from: Offset) {
         self.epochs_version += 1;
         let pending = self.epochs_pending_from.map_or(from, |p| p.min(from));

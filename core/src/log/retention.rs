@@ -93,7 +93,7 @@ impl LogStore {
         log.start = log.start.max(first);
         let start = log.start;
         if log.epochs.truncate_start(start) {
-            log.epochs_changed(start);
+            log.epochs_changed(log.end);
         }
         log.removing = true;
         cx.out.mark(Mark::RetentionDeletedSegment);
@@ -183,7 +183,7 @@ impl LogStore {
         log.start_waits = true;
         let start = log.start;
         if log.epochs.truncate_start(start) {
-            log.epochs_changed(start);
+            log.epochs_changed(log.end);
             self.write_epochs(cx, id);
         }
         self.want_checkpoint(cx, dir, CheckpointKind::StartOffsets, Some(id));

@@ -2,11 +2,12 @@
 
 use bytes::Bytes;
 
-use super::world::{World, batch};
+use super::world::{World, batch, topic_id};
 use super::{long_values, small, small_log, values};
 use crate::event::Event;
-use crate::ids::Offset;
+use crate::ids::{Offset, PartitionIndex};
 use crate::io::Name;
+use crate::log::plan::CheckpointKind;
 use crate::log::{LogConfig, Notice, Read, ReadError, TimestampQuery};
 use crate::mark::Mark;
 use crate::work::TimestampTarget;
@@ -139,6 +140,85 @@ fn a_recovered_segment_leaves_the_producers_behind_when_it_goes() {
         assert_eq!(next.err(), Some(45), "{steps} steps: a gap is noticed");
         let next = world.append(id, &mine(3)).map_err(|error| error.code());
         assert_eq!(next.map(|done| done.base), Ok(end), "{steps} steps");
+    }
+}
+
+/// A killed process leaves a log in the middle of its creation: what the next life promises in it survives a power cut.
+#[test]
+fn a_log_that_was_being_created_is_durable_before_it_is_written() {
+    for (seed, steps) in (0..20).flat_map(|seed| (0..12).map(move |steps| (seed, steps))) {
+        let mut world = World::new(seed, small());
+        world.start();
+        world.begin_create("t", small_log());
+        for _ in 0..steps {
+            world.step();
+        }
+        world.crash(false);
+        world.start();
+        let known = world.store.find(topic_id("t"), PartitionIndex(0));
+        let id = known.unwrap_or_else(|| world.create("t", small_log()));
+        world.store.configure(id, small_log());
+        let sent = batch(&values(0, 3), 1000, None);
+        world.append(id, &sent).expect("appended");
+        while world.durable(id) < 3 {
+            assert!(world.step(), "seed {seed}, {steps} steps: never durable");
+        }
+        world.crash(true);
+        world.start();
+        let id = world.find("t");
+        assert_eq!(world.values(id), values(0, 3), "seed {seed}, {steps} steps");
+    }
+}
+
+/// A checkpoint may hold the only proof of what was synced: a roll or a moved start does not take it back.
+#[test]
+fn the_recovery_point_does_not_go_back() {
+    for steps in 0..80 {
+        let mut world = World::new(steps, small());
+        world.start();
+        let id = world.create("t", small_log());
+        for n in 0..3 {
+            let sent = batch(&long_values(4 * n, 4), 1000, None);
+            world.append(id, &sent).expect("appended");
+        }
+        world.settle();
+        world.crash(true);
+        world.start();
+        let id = world.find("t");
+        world.store.configure(id, small_log());
+        let promised = world.store.view(id).expect("there").durable;
+        world.store.note_high_watermark(id, promised);
+        world.settle();
+        world.sleep(world.config.checkpoint_interval_ms + 1);
+        // Something rolls, and checkpoints are written while it is sealed.
+        let large = batch(&["x".repeat(1900)], 1000, None);
+        world.append(id, &large).expect("appended");
+        world
+            .call(|store, cx| store.delete_records(cx, id, Offset(1)))
+            .expect("online");
+        for _ in 0..steps {
+            world.step();
+            world.call(|store, cx| {
+                store.want_checkpoint(cx, 0, CheckpointKind::RecoveryPoints, None)
+            });
+            let least = world.store.log(id).expect("there").recovery_point();
+            assert!(
+                least >= promised,
+                "{steps} steps: {least:?} of {promised:?}"
+            );
+        }
+        world.crash(true);
+        // The first batch rots: it was promised, so that the log is out of reach and not cut.
+        world
+            .disk
+            .rot("t-0/00000000000000000000.log", |bytes| bytes[100] ^= 1);
+        world.start();
+        let view = world.store.view(world.find("t")).expect("there");
+        assert!(
+            !view.online || view.end >= promised,
+            "{steps} steps: cut at {:?} of {promised:?}",
+            view.end
+        );
     }
 }
 
