@@ -9,7 +9,7 @@ use std::future::pending;
 use std::io::{self, IoSlice};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, BufMut, Bytes};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::{Sender, UnboundedReceiver};
@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use trialog_core::ids::{ConnId, ListenerId};
 use trialog_core::io::{CloseReason, ConnectError, Parts, Token};
-use trialog_core::wire::frame::FrameDecoder;
+use trialog_core::wire::frame::{FrameDecoder, LENGTH_BYTES};
 
 use crate::frame_memory::{FREE, FrameMemory, Place};
 
@@ -124,6 +124,8 @@ async fn read_all(
 ) -> CloseReason {
     let mut decoder = FrameDecoder::new(control.borrow().limit);
     let mut place: Option<Place> = None;
+    #[cfg(madsim)]
+    let mut unfinished = crate::frame_memory::observed::Unfinished::default();
     loop {
         let now = *control.borrow_and_update();
         if now.closing {
@@ -133,6 +135,13 @@ async fn read_all(
         let large = decoder.frame_len().filter(|bytes| *bytes > FREE);
         let wanted = large.filter(|_| place.is_none() && decoder.buffered() >= FREE);
         let overdue_at = place.as_ref().map(Place::overdue_at);
+        // Not a byte beyond it: what is read is held.
+        let room = match (&place, large) {
+            (Some(_), Some(bytes)) => LENGTH_BYTES + bytes,
+            _ => FREE,
+        };
+        let room = room.saturating_sub(decoder.buffered());
+        let mut space = decoder.space().limit(room);
         let read = tokio::select! {
             biased;
             changed = control.changed() => match changed {
@@ -143,7 +152,7 @@ async fn read_all(
                 place = Some(given);
                 continue;
             }
-            read = from.read_buf(decoder.space()), if !now.paused && wanted.is_none() => read,
+            read = from.read_buf(&mut space), if !now.paused && wanted.is_none() => read,
             () = sleep_until(overdue_at.unwrap_or_else(Instant::now)), if overdue_at.is_some() => {
                 if memory.is_short() && !now.paused {
                     let (came, all) = (decoder.buffered(), large.unwrap_or(0));
@@ -177,7 +186,10 @@ async fn read_all(
             place = None;
         }
         #[cfg(madsim)]
-        planted::split_length(&mut decoder, now.limit);
+        {
+            planted::split_length(&mut decoder, now.limit);
+            unfinished.is(decoder.buffered().saturating_sub(LENGTH_BYTES));
+        }
         if !frames.is_empty() && mail.send(Mail::Frames { conn, frames }).await.is_err() {
             return CloseReason::Failed;
         }

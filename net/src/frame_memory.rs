@@ -72,6 +72,8 @@ impl FrameMemory {
     /// Waits for the room that a frame of `bytes` takes. May be cancelled.
     pub async fn place(&self, bytes: usize) -> Place {
         let units = bytes.div_ceil(UNIT).min(self.units_max);
+        #[cfg(madsim)]
+        let units = planted::unbounded(units);
         let units = u32::try_from(units).unwrap_or(u32::MAX);
         let units = match self.units.clone().try_acquire_many_owned(units) {
             Ok(units) => units,
@@ -110,5 +112,59 @@ impl Waiting<'_> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What unfinished frames hold at any time, for a simulation to judge.
+#[cfg(madsim)]
+pub mod observed {
+    use std::cell::Cell;
+
+    thread_local! {
+        static HELD: Cell<usize> = const { Cell::new(0) };
+        static HELD_MOST: Cell<usize> = const { Cell::new(0) };
+    }
+
+    /// What the unfinished frame of one connection holds, once that is more than is free.
+    #[derive(Debug, Default)]
+    pub struct Unfinished(usize);
+
+    impl Unfinished {
+        /// So many bytes of it have arrived.
+        pub fn is(&mut self, bytes: usize) {
+            let bytes = if bytes > super::FREE { bytes } else { 0 };
+            let held = HELD.get() - self.0 + bytes;
+            self.0 = bytes;
+            HELD.set(held);
+            HELD_MOST.set(held.max(HELD_MOST.get()));
+        }
+    }
+
+    impl Drop for Unfinished {
+        fn drop(&mut self) {
+            HELD.set(HELD.get() - self.0);
+        }
+    }
+
+    /// The most that all of this thread's simulation held together since this was asked last.
+    pub fn take_held_most() -> usize {
+        HELD_MOST.replace(HELD.get())
+    }
+}
+
+/// A bug, put back on purpose, so that the shell's simulation can be judged by whether it finds it.
+#[cfg(madsim)]
+pub mod planted {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    /// Every frame has its place at once.
+    pub static UNBOUNDED: AtomicBool = AtomicBool::new(false);
+
+    pub(super) fn unbounded(units: usize) -> usize {
+        if UNBOUNDED.load(Ordering::Relaxed) {
+            0
+        } else {
+            units
+        }
     }
 }

@@ -1,12 +1,14 @@
 //! The shell simulation: `net`'s own loop, connections and timers under madsim, with a scripted machine instead of a node.
 //!
 //! Clients send frames cut in odd ways and check that every answer comes once, in order and byte for byte, while links
-//! clog, the server is killed and restarted, and is stopped gracefully. A seed runs in a process of its own:
-//! `SHELL_SEED=7 cargo shell one_seed` runs one again.
+//! clog, strangers begin frames that they never finish, the server is killed and restarted, and is stopped gracefully. A seed
+//! runs in a process of its own: `SHELL_SEED=7 cargo shell one_seed` runs one again.
 #![cfg(madsim)]
 
 #[path = "shell/node.rs"]
 mod node;
+#[path = "shell/strangers.rs"]
+mod strangers;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::process::{Command, Output};
@@ -31,12 +33,17 @@ use trialog_core::work::Job;
 use trialog_net::conn::planted;
 use trialog_net::disk::memory::{MemoryDisk, Volume};
 use trialog_net::driver::{self, Ended, Machine, Stop, World};
+use trialog_net::frame_memory;
 use trialog_net::listen::{self, Listen};
 
 const SEEDS: u64 = 20;
 const CLIENTS: u8 = 4;
 const SESSIONS: u32 = 20;
 const LIMIT: u32 = 300_000;
+/// Unfinished frames have so little room that three of the largest fill it.
+const FRAME_MEMORY: u64 = 1 << 20;
+/// Strangers at a time, beside the clients.
+const STRANGERS: u32 = 6;
 const SERVER: &str = "10.0.0.1";
 const PORT: u16 = 9092;
 /// Queued requests of a connection at which the machine pauses it.
@@ -382,7 +389,7 @@ async fn serve(shared: Shared, operator: Operator, volume: Volume, seed: u64) {
         disk: Box::new(disk),
         stop: stopped,
         connections_max: 100,
-        frame_memory_bytes: 64 << 20,
+        frame_memory_bytes: FRAME_MEMORY,
         witness: None,
         ready: None,
     };
@@ -578,13 +585,19 @@ async fn client(number: u8, shared: Shared) -> Result<(u32, u32), String> {
 }
 
 /// Kills, stops, restarts and clogs until the clients are done.
-async fn torment(server: NodeHandle, clients: Vec<NodeHandle>, shared: Shared, operator: Operator) {
+async fn torment(
+    server: NodeHandle,
+    clients: Vec<NodeHandle>,
+    strangers: NodeHandle,
+    shared: Shared,
+    operator: Operator,
+) {
     let (handle, net) = (Handle::current(), NetSim::current());
     loop {
         sleep(Duration::from_millis(thread_rng().gen_range(50..800))).await;
         let n = thread_rng().gen_range(0..CLIENTS);
         let client = &clients[usize::from(n)];
-        match thread_rng().gen_range(0..7) {
+        match thread_rng().gen_range(0..8) {
             0 | 6 => {
                 // The ledger first: what ends from now on ends because of this.
                 lock(&shared).life += 1;
@@ -613,6 +626,7 @@ async fn torment(server: NodeHandle, clients: Vec<NodeHandle>, shared: Shared, o
                 *lock(&shared).resets.entry(n).or_default() += 1;
                 net.reset_node(client.id());
             }
+            7 => net.reset_node(strangers.id()),
             _ => {
                 let (from, to) = if thread_rng().gen_bool(0.5) {
                     (server.id(), client.id())
@@ -628,58 +642,79 @@ async fn torment(server: NodeHandle, clients: Vec<NodeHandle>, shared: Shared, o
     }
 }
 
+/// A machine that serves from now on, killed or not.
+fn server(runtime: &Runtime, shared: &Shared, operator: &Operator, seed: u64) -> NodeHandle {
+    frame_memory::observed::take_held_most();
+    let volume = Volume::default();
+    let root = volume.root();
+    volume.put(root, Name::new("journal").expect("a name"), Vec::new());
+    let (shared, operator) = (Arc::clone(shared), Arc::clone(operator));
+    let init = move || {
+        serve(
+            Arc::clone(&shared),
+            Arc::clone(&operator),
+            volume.clone(),
+            seed,
+        )
+    };
+    let ip = SERVER.parse().expect("an address");
+    let node = runtime.create_node().name("server").ip(ip).init(init);
+    node.build()
+}
+
+fn machine(runtime: &Runtime, name: &str, ip: &str) -> NodeHandle {
+    let ip = ip.parse().expect("an address");
+    runtime.create_node().name(name).ip(ip).build()
+}
+
+/// What unfinished frames held together never was more than they may.
+fn judge_memory() -> Result<usize, String> {
+    let most = frame_memory::observed::take_held_most();
+    if most > FRAME_MEMORY as usize {
+        return Err(format!(
+            "unfinished frames held {most} bytes together, and may hold {FRAME_MEMORY}"
+        ));
+    }
+    Ok(most)
+}
+
 fn simulate(seed: u64) -> Result<String, String> {
     let runtime = Runtime::with_seed_and_config(seed, madsim::Config::default());
     let shared = Shared::default();
     let operator = Operator::default();
-    let volume = Volume::default();
-    let root = volume.root();
-    volume.put(root, Name::new("journal").expect("a name"), Vec::new());
-    let server = {
-        let (shared, operator) = (Arc::clone(&shared), Arc::clone(&operator));
-        let ip = SERVER.parse().expect("an address");
-        let init = move || {
-            serve(
-                Arc::clone(&shared),
-                Arc::clone(&operator),
-                volume.clone(),
-                seed,
-            )
-        };
-        runtime
-            .create_node()
-            .name("server")
-            .ip(ip)
-            .init(init)
-            .build()
-    };
+    let server = server(&runtime, &shared, &operator, seed);
     let clients: Vec<NodeHandle> = (0..CLIENTS)
         .map(|n| {
-            let ip = format!("10.0.1.{}", n + 1).parse().expect("an address");
-            runtime
-                .create_node()
-                .name(format!("client {n}"))
-                .ip(ip)
-                .build()
+            machine(
+                &runtime,
+                &format!("client {n}"),
+                &format!("10.0.1.{}", n + 1),
+            )
         })
         .collect();
+    let crowd = machine(&runtime, "strangers", "10.0.2.1");
     runtime.block_on(async {
         sleep(Duration::from_millis(100)).await;
+        for _ in 0..STRANGERS {
+            drop(crowd.spawn(strangers::stranger()));
+        }
         let running: Vec<_> = clients
             .iter()
             .zip(0..)
             .map(|(node, n)| node.spawn(client(n, Arc::clone(&shared))))
             .collect();
-        let tormented = madsim::task::spawn(torment(server, clients, Arc::clone(&shared), operator));
+        let torment = torment(server, clients, crowd, Arc::clone(&shared), operator);
+        let tormented = madsim::task::spawn(torment);
         let (mut whole, mut cut) = (0, 0);
         for client in running {
             let (w, c) = client.await.map_err(|error| error.to_string())??;
             (whole, cut) = (whole + w, cut + c);
         }
         tormented.abort();
+        let held = judge_memory()?;
         let ledger = lock(&shared);
         Ok(format!(
-            "seed {seed}: {whole} sessions whole, {cut} cut, {} answers, {} kills, {} stops, {} clogs, {} pauses",
+            "seed {seed}: {whole} sessions whole, {cut} cut, {} answers, {} kills, {} stops, {} clogs, {} pauses, {held} bytes held",
             ledger.answered.values().sum::<u32>(),
             ledger.kills,
             ledger.stops,
@@ -720,11 +755,37 @@ fn one_seed() {
     match std::env::var("SHELL_PLANT").as_deref() {
         Ok("reorder") => planted::REORDER.store(true, Ordering::Relaxed),
         Ok("split") => planted::SPLIT_LENGTH.store(true, Ordering::Relaxed),
+        Ok("unbounded") => frame_memory::planted::UNBOUNDED.store(true, Ordering::Relaxed),
         _ => {}
     }
-    match simulate(seed) {
+    conclude(seed, simulate(seed));
+}
+
+fn conclude(seed: u64, outcome: Result<String, String>) {
+    match outcome {
         Ok(line) => println!("{line}"),
         Err(violation) => panic!("seed {seed}: {violation}"),
+    }
+}
+
+#[test]
+fn one_crowd() {
+    let seed = std::env::var("SHELL_SEED")
+        .ok()
+        .and_then(|text| text.parse().ok());
+    let seed = seed.unwrap_or(1);
+    conclude(seed, strangers::simulate(seed));
+}
+
+#[test]
+fn a_crowd_of_strangers_does_not_shut_others_out() {
+    for seed in 1..=SEEDS {
+        let output = fresh_of("one_crowd", seed, None);
+        assert!(
+            output.status.success(),
+            "SHELL_SEED={seed} cargo shell one_crowd\n{}",
+            said(&output)
+        );
     }
 }
 
@@ -786,4 +847,9 @@ fn an_answer_out_of_order_is_found() {
 #[test]
 fn a_length_that_is_lost_at_a_split_is_found() {
     assert!(finds("split").is_some());
+}
+
+#[test]
+fn unfinished_frames_without_a_bound_are_found() {
+    assert!(finds("unbounded").is_some());
 }
