@@ -204,7 +204,8 @@ impl Rooms {
         let Some(partition) = self.partitions.of(log) else {
             return Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
         };
-        let epoch = (current_leader_epoch >= 0).then_some(LeaderEpoch(current_leader_epoch));
+        let epoch = LeaderEpoch(current_leader_epoch);
+        let epoch = (epoch != LeaderEpoch::NONE).then_some(epoch);
         partition.usable(epoch)?;
         let view = self.view(log)?;
         let consumer = replica_id == CONSUMER;

@@ -20,8 +20,8 @@ impl Api {
         let topics = request.topics.into_iter().map(|topic| {
             let partitions = topic.partitions.iter().map(|partition| {
                 let index = PartitionIndex(partition.partition);
-                let known = partition.current_leader_epoch;
-                let known = (known >= 0).then_some(LeaderEpoch(known));
+                let known = LeaderEpoch(partition.current_leader_epoch);
+                let known = (known != LeaderEpoch::NONE).then_some(known);
                 let wanted = LeaderEpoch(partition.leader_epoch);
                 let found = rooms.epoch_end(&topic.topic, index, known, wanted);
                 EpochEndOffset {

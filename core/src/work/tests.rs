@@ -137,6 +137,11 @@ fn each_fault_has_its_error_code() {
             76,
             with_header(&batch, |h| h.attributes |= 7),
         ),
+        (
+            "base offset of the batch must be 0",
+            87,
+            with_header(&batch, |h| h.base_offset = Offset(9)),
+        ),
         ("invalid count: 0", 87, with_header(&batch, |h| h.count = 0)),
         ("contradict", 87, with_header(&batch, |h| h.count = 4)),
         (

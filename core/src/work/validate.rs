@@ -10,6 +10,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use super::codec::{compress, decoder};
 use super::records::{RecordError, Records, Source, Window};
 use super::{RecordsFault, RecordsFaultKind, TimestampType, ValidBatch, ValidateRules};
+use crate::ids::Offset;
 use crate::wire::batch::{
     BatchError, BatchHeader, CRC_COVERS_FROM, Compression, HEADER_LEN, LOG_OVERHEAD, NO_TIMESTAMP,
     PREFIX_LEN, checksum,
@@ -130,6 +131,12 @@ fn only_batch(records: &Bytes) -> Result<BatchHeader, RecordsFault> {
 
 fn check_header(header: &BatchHeader) -> Result<(), RecordsFault> {
     let invalid = |message: String| Err(fault(RecordsFaultKind::InvalidRecord, message));
+    if header.base_offset != Offset(0) {
+        return invalid(format!(
+            "the base offset of the batch must be 0, but it is {}",
+            header.base_offset
+        ));
+    }
     if header.last_offset_delta < 0 {
         return invalid(format!(
             "the batch has an invalid last offset delta: {}",

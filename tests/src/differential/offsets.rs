@@ -61,6 +61,7 @@ pub fn offsets_and_epochs(pair: &mut Pair) {
     pair.every_version("ListOffsets of an unknown topic", at("unknown", 0, -1, -1));
     pair.every_version("ListOffsets with the leader's epoch", at("t", 0, 0, -1));
     pair.every_version("ListOffsets with an epoch of the future", at("t", 0, 3, -1));
+    pair.every_version("ListOffsets with an impossible epoch", at("t", 0, -2, -1));
 
     let epoch = |topic: &'static str, partition, current, asked| {
         move |_: &Side, version: i16| {
@@ -89,6 +90,10 @@ pub fn offsets_and_epochs(pair: &mut Pair) {
     pair.every_version(
         "OffsetForLeaderEpoch with an epoch of the future",
         epoch("t", 0, 4, 0),
+    );
+    pair.every_version(
+        "OffsetForLeaderEpoch with an impossible epoch",
+        epoch("t", 0, -2, 0),
     );
     pair.every_version(
         "OffsetForLeaderEpoch of an empty partition",

@@ -100,6 +100,13 @@ pub fn produce_errors_and_offsets(pair: &mut Pair) {
             -1,
             Some(with_byte(&good, good.len() - 2, 0xff)),
         ),
+        (
+            "a base offset that is not 0",
+            "p",
+            1,
+            -1,
+            Some(with_byte(&good, 7, 9)),
+        ),
         ("an old magic", "p", 1, -1, Some(with_byte(&good, 16, 1))),
         (
             "an unknown magic",
