@@ -21,6 +21,8 @@ pub enum Invariant {
     RefusedRead,
     /// A record is as it was sent: its bytes, timestamp and partition.
     Altered,
+    /// What was promised stands on the disk in whole batches, unless it rotted there.
+    Damaged,
     /// A lookup by timestamp names the first record that is not older.
     TimestampLookup,
     /// Leader epochs ascend along a log, and end where the next one begins.
@@ -51,6 +53,7 @@ impl Invariant {
             Invariant::HighWatermarkRegressed => "high-watermark-regressed",
             Invariant::RefusedRead => "refused-read",
             Invariant::Altered => "altered",
+            Invariant::Damaged => "damaged",
             Invariant::TimestampLookup => "timestamp-lookup",
             Invariant::LeaderEpoch => "leader-epoch",
             Invariant::Replay => "replay",

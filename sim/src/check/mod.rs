@@ -4,13 +4,14 @@
 //! judged incrementally by what clients tell, in full by [`Judge::audit`], and finally by [`Judge::finish`]. The rules are those
 //! of the public Jepsen workload for Kafka, in our words, and the promises of the durability contract: what acks=all
 //! acknowledged or a consumer has read survives every power cut; what acks=1 acknowledged survives a killed process. It
-//! never looks inside the node; [`image`] does.
+//! never looks inside the node or its disk; [`image`] and [`stored`] do.
 
 pub mod image;
 mod invariant;
 mod last;
 mod partition;
 mod reads;
+pub mod stored;
 mod topics;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -18,7 +18,7 @@ use trialog_core::mark::Mark;
 use trialog_core::work::{self, Job};
 
 use crate::Options;
-use crate::check::{Invariant, Judge, image};
+use crate::check::{Invariant, Judge, image, stored};
 use crate::choice::{Choices, Subsystem};
 use crate::client::{Client, MILLISECOND, SECOND};
 use crate::clock::Clock;
@@ -371,14 +371,33 @@ impl World {
         }
     }
 
-    /// Judges everything that is known, and the node's image against its log.
+    /// Judges everything that is known, what is on the disk, and the node's image against its log.
     fn audit(&mut self) {
         self.judge.audit();
+        self.audit_disk();
         let Some(node) = self.machine.node().filter(|node| node.is_ready()) else {
             return;
         };
         if let Err(difference) = image::equals_replay(&self.machine.disk, node.image()) {
             self.judge.violate(Invariant::Replay, difference);
+        }
+    }
+
+    fn audit_disk(&mut self) {
+        let disk = &self.machine.disk;
+        for root in 0..disk.roots() {
+            for dir in disk.list(root, &[]).unwrap_or_default() {
+                let Some(tp) = self
+                    .partition_in(&dir)
+                    .filter(|tp| !self.judge.is_rotten(*tp))
+                else {
+                    continue;
+                };
+                let promised = self.judge.promised_end(tp);
+                if let Err(damage) = stored::is_whole(disk, root, &dir, promised) {
+                    return self.judge.violate(Invariant::Damaged, damage);
+                }
+            }
         }
     }
 

@@ -159,7 +159,7 @@ impl World {
     }
 
     /// The partition whose log a directory is.
-    fn partition_in(&self, dir: &str) -> Option<Tp> {
+    pub(super) fn partition_in(&self, dir: &str) -> Option<Tp> {
         let (topic, index) = dir.rsplit_once('-')?;
         let topic = self.judge.newest_of_name(number_in(topic)?)?;
         let exists = self.judge.topic(topic) == Some(TopicState::Exists);
