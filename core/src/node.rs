@@ -208,7 +208,9 @@ impl Node {
 
     fn on_notice(&mut self, cx: &mut Cx, notice: Notice) {
         let Node { rooms, api, .. } = self;
-        if rooms.quorum.on_notice(cx, &mut rooms.store, &notice) {
+        // A stop does not wait for room: what the metadata log did not take is never committed, and nobody was promised it.
+        let too_late = self.phase == Phase::Stopping && matches!(notice, Notice::AppendsLost(..));
+        if !too_late && rooms.quorum.on_notice(cx, &mut rooms.store, &notice) {
             return;
         }
         match notice {
@@ -222,7 +224,7 @@ impl Node {
                 self.logs_found = true;
                 self.compare_logs();
             }
-            Notice::Offline(log, message) => self.offline(cx, log, message),
+            Notice::Offline(log, _) => self.offline(cx, log),
             Notice::Written(log, end) => api.on_written(rooms, cx, log, end),
             Notice::Durable(log, end) => api.on_durable(rooms, cx, log, end),
             Notice::AppendsLost(log, from, message) => {
@@ -233,13 +235,7 @@ impl Node {
             Notice::LookupDone(read, outcome) => api.on_lookup(cx, read, outcome),
             Notice::StartMoved(log, start) => api.on_start_moved(rooms, cx, log, start),
             Notice::Deleted(_) | Notice::FileRead(..) | Notice::FileReplaced(..) => {}
-            Notice::DirectoryFailed(at, message) => {
-                let path = self
-                    .boot
-                    .log_dirs
-                    .get(at)
-                    .map_or_else(String::new, |dir| dir.path.clone());
-                cx.out.event(Event::DirectoryFailed { path, message });
+            Notice::DirectoryFailed(..) => {
                 let online = self.online_directories();
                 let node = self.rooms.node;
                 self.rooms.controller.lose_directories(node, online);
@@ -387,15 +383,8 @@ impl Node {
         }
     }
 
-    fn offline(&mut self, cx: &mut Cx, log: LogId, message: String) {
-        let Some(view) = self.rooms.store.view(log) else {
-            return;
-        };
-        let name = format!("{}-{}", view.topic, view.partition);
-        if view.topic_id == Uuid::METADATA_TOPIC {
-            return self.halt(cx, Halt::Fatal(message));
-        }
-        cx.out.event(Event::PartitionOffline { log: name, message });
+    /// A partition's log can be used no more.
+    fn offline(&mut self, cx: &mut Cx, log: LogId) {
         self.replicas
             .open(cx, &mut self.rooms.store, &mut self.rooms.partitions, log);
         let Some(partition) = self.rooms.partitions.of_mut(log) else {

@@ -320,8 +320,8 @@ pub enum Notice {
     FileRead(ReadId, Result<Option<bytes::Bytes>, String>),
     /// A file was replaced, and that is durable.
     FileReplaced(ReadId, Result<(), String>),
-    /// A log directory failed: its logs are offline. Its place in `log.dirs` and the sentence.
-    DirectoryFailed(usize, String),
+    /// A log directory failed: its logs are offline. Its place in `log.dirs`.
+    DirectoryFailed(usize),
     /// The node cannot start: what, why, what to do.
     Fatal(String),
     /// After a shutdown: everything is synced and marked clean.

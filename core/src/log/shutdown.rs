@@ -190,7 +190,7 @@ impl LogStore {
         }
         match then {
             Then::Closed(log) => self.on_closed(cx, log),
-            Then::RolledBack(_) => self.go_on_shutdown(cx),
+            Then::RolledBack(_) | Then::EpochsSynced(..) => self.go_on_shutdown(cx),
             _ => self.on_directory_stopped(dir),
         }
     }

@@ -689,9 +689,12 @@ impl LogStore {
             }
             // A later rebuild of the same segment took the files under its hands: that one brings them.
             (Then::IndexRebuilt(..), DiskError::NotFound) => {}
-            (Then::EpochsSynced(log, _), DiskError::Full) => {
-                if let Some(log) = self.log_mut(log) {
-                    log.epochs_writing = false;
+            (then @ Then::EpochsSynced(log, _), DiskError::Full) => {
+                let Some(log) = self.log_mut(log) else { return };
+                log.epochs_writing = false;
+                // A marker would have the next start believe the file.
+                if log.is_online() {
+                    self.on_not_closed(cx, dir, then);
                 }
             }
             (then @ (Then::Closed(_) | Then::MarkedClean | Then::Stopped), DiskError::Full) => {
@@ -761,8 +764,7 @@ impl LogStore {
         for log in logs {
             self.take_offline(cx, log, message.clone());
         }
-        self.notices
-            .push_back(Notice::DirectoryFailed(dir, message));
+        self.notices.push_back(Notice::DirectoryFailed(dir));
         self.directory_gone(cx, dir);
     }
 

@@ -308,3 +308,46 @@ fn a_log_that_retention_rolls_on_a_full_disk_takes_batches_later() {
         assert_eq!(world.durable(id), 2, "seed {seed}");
     }
 }
+
+#[test]
+fn no_marker_says_that_the_leader_epochs_are_whole_when_they_found_no_room() {
+    for (seed, steps) in (0..4).flat_map(|seed| (0..20).map(move |steps| (seed, steps))) {
+        let config = StoreConfig {
+            reserve_bytes: 0,
+            ..small()
+        };
+        let mut world = World::new(seed, config);
+        world.start();
+        let id = world.create("t", small_log());
+        world.call(|store, _| store.configure(id, small_log()));
+        append_one(&mut world, id, 0).expect("appended");
+        world.settle();
+        let sent = batch(&values(1, 1), 1_000_000, None);
+        world.disk.room = Some(sent.len());
+        let append = Append {
+            batch: ValidBatch::trusted(&sent).expect("whole"),
+            epoch: LeaderEpoch(1),
+            origin: Origin::Coordinator,
+        };
+        world
+            .call(|store, cx| store.append(cx, id, append))
+            .expect("taken");
+        world.call(|store, cx| store.shutdown(cx, 5));
+        for _ in 0..steps {
+            world.step();
+        }
+        // Somebody frees some room while the stop is under way.
+        world.disk.room = None;
+        world.stop();
+        let tree = world.disk.tree();
+        world.start();
+        let kept = world.durable(world.find("t")) == 2;
+        if kept && tree.contains_key(".kafka_cleanshutdown") {
+            let epochs = String::from_utf8_lossy(&tree["t-0/leader-epoch-checkpoint"]);
+            assert!(
+                epochs.contains("1 1"),
+                "seed {seed}, {steps} steps: {epochs}"
+            );
+        }
+    }
+}

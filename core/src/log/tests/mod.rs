@@ -508,7 +508,7 @@ fn a_failed_sync_fences_the_directory() {
         world
             .told
             .iter()
-            .any(|n| matches!(n, Notice::DirectoryFailed(0, _)))
+            .any(|n| matches!(n, Notice::DirectoryFailed(0)))
     );
     assert_eq!(
         world

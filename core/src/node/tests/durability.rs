@@ -286,3 +286,28 @@ fn a_topic_that_is_being_created_keeps_a_producers_batches_in_order() {
     let response = world.answer::<CreateTopicsRequest>(admin, created);
     assert_eq!(response.topics[0].error_code, ErrorCode::NONE);
 }
+
+#[test]
+fn a_stop_does_not_wait_for_room() {
+    let mut world = World::ready();
+    let (conn, asking) = (world.connect(), world.connect());
+    create_topic(&mut world, conn, "t", 1);
+    world.full = true;
+    world.send(asking, 7, &topic_request("u", 1));
+    world.settle();
+    assert!(world.marked(Mark::DiskFull) && !world.has_answer(asking));
+    world.step(Input::Shutdown);
+    world.settle();
+    assert_eq!(world.halted, Some(Halt::Clean), "{:?}", world.events);
+    world.full = false;
+    world.restart();
+    let conn = world.connect();
+    let answer = world.ask(conn, 7, &topic_request("t", 1));
+    assert_eq!(answer.topics[0].error_code, ErrorCode::TOPIC_ALREADY_EXISTS);
+    let answer = world.ask(conn, 7, &topic_request("u", 1));
+    assert_eq!(
+        answer.topics[0].error_code,
+        ErrorCode::NONE,
+        "nobody was told of it"
+    );
+}

@@ -10,7 +10,8 @@ use crate::config::Config;
 use crate::event::Event;
 use crate::ids::{ConnId, DirId, ListenerId};
 use crate::io::{
-    Boot, CloseReason, CloseWhy, DiskOp, Effect, Effects, Halt, Input, ListenerBoot, LogDirBoot,
+    Boot, CloseReason, CloseWhy, DiskError, DiskOp, Effect, Effects, Halt, Input, ListenerBoot,
+    LogDirBoot,
 };
 use crate::mark::Mark;
 use crate::node::Node;
@@ -33,6 +34,8 @@ pub struct World {
     pub waiting: VecDeque<Effect>,
     /// The disk takes its time over syncs: they wait until this is false.
     pub hold_syncs: bool,
+    /// The disk has no room: nothing grows until this is false.
+    pub full: bool,
     config: Config,
     lives: u8,
     disk: Disk,
@@ -74,6 +77,7 @@ impl World {
             halted: None,
             waiting: VecDeque::new(),
             hold_syncs: false,
+            full: false,
             config,
             lives: 1,
             disk,
@@ -172,7 +176,15 @@ impl World {
     /// Lets one waiting effect happen.
     pub fn happen(&mut self, effect: Effect) {
         if let Effect::Disk { token, op } = effect {
-            let result = self.disk.run(op);
+            let grows = matches!(
+                op,
+                DiskOp::Write { .. } | DiskOp::Create { .. } | DiskOp::Allocate { .. }
+            );
+            let result = if grows && self.full {
+                Err(DiskError::Full)
+            } else {
+                self.disk.run(op)
+            };
             self.step(Input::Disk { token, result });
         } else if let Effect::Work { token, job } = effect {
             let facts = work::run(job);
