@@ -368,7 +368,13 @@ impl Connections {
                     self.unsent += bytes;
                     out.push(Effect::Send { conn, parts });
                 }
-                Answer::Frame(_) | Answer::Silent => {}
+                Answer::Silent => {}
+                // A client that has gone is served until the first answer that cannot be sent, as in Kafka.
+                Answer::Frame(_) => {
+                    let (requests, bytes) = connection.drop_queued();
+                    self.held -= bytes;
+                    self.waiting -= requests;
+                }
                 Answer::Close(why) => {
                     let (requests, bytes) = connection.drop_queued();
                     self.held -= bytes;

@@ -53,7 +53,8 @@ struct Slot {
     bytes: u64,
     /// Bytes that count towards `min_bytes`: as many as were asked for where more is there than whole batches that fit.
     readable: u64,
-    reading: bool,
+    /// Its read of the disk.
+    reading: Option<ReadId>,
     result: FetchResult,
 }
 
@@ -152,7 +153,7 @@ impl Api {
             if let Some(log) = slot.log {
                 let later = slot.read(rooms, cx, log, left, at_least_one);
                 if let Some(read) = later {
-                    slot.reading = true;
+                    slot.reading = Some(read);
                     wait.reading += 1;
                     self.reads.insert(read, (wait.asked.id, at));
                 }
@@ -313,18 +314,17 @@ impl Api {
         }
     }
 
-    /// The peer is gone: nobody waits for the fetch.
+    /// The peer is gone: nobody waits for the fetch, nor for its reads.
     pub(super) fn abandon_fetch(&mut self, rooms: &mut Rooms, cx: &mut Cx, mut wait: FetchWait) {
         self.stop_watching(rooms, &mut wait);
+        for read in wait.slots.iter().filter_map(|slot| slot.reading) {
+            self.reads.remove(&read);
+            rooms.store.give_up_read(cx, read);
+        }
         let keys = wait.slots.iter().map(|slot| &slot.result.key);
         self.sessions.give_back(wait.context, keys);
         self.connections
             .finish(wait.asked.id, Answer::Silent, cx.out);
-    }
-
-    /// Does the fetch wait for data, and not for the disk?
-    pub(super) fn is_watching(wait: &FetchWait) -> bool {
-        wait.watching
     }
 
     /// A read of the disk has ended.
@@ -341,10 +341,10 @@ impl Api {
         let Some(Waiting::Fetch(wait)) = self.requests.get_mut(&id) else {
             return;
         };
-        let Some(slot) = wait.slots.get_mut(at).filter(|slot| slot.reading) else {
+        let Some(slot) = wait.slots.get_mut(at).filter(|slot| slot.reading.is_some()) else {
             return;
         };
-        slot.reading = false;
+        slot.reading = None;
         wait.reading -= 1;
         match outcome {
             Ok(records) => slot.result.records = records.parts,
@@ -431,7 +431,7 @@ impl FetchWait {
             out.number(i64::from(result.error.0));
             out.number(result.high_watermark.0);
             out.count(result.records.len());
-            out.flag(slot.reading);
+            out.flag(slot.reading.is_some());
         }
     }
 }
@@ -443,7 +443,7 @@ impl Slot {
             log: target.ok(),
             bytes: 0,
             readable: 0,
-            reading: false,
+            reading: None,
             result: FetchResult::failed(key, ask, error),
         }
     }

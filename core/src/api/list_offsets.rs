@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use super::connection::Answer;
 use super::{Api, Asked, Rooms, Waiting};
 use crate::ids::{LeaderEpoch, LogId, Offset, PartitionIndex};
 use crate::io::Cx;
@@ -132,6 +133,21 @@ impl Api {
             self.reads.insert(*read, (asked.id, 0));
         }
         self.requests.insert(asked.id, Waiting::ListOffsets(wait));
+    }
+
+    /// The peer is gone: nobody waits for the lookups.
+    pub(super) fn abandon_list_offsets(
+        &mut self,
+        rooms: &mut Rooms,
+        cx: &mut Cx,
+        wait: ListOffsetsWait,
+    ) {
+        for read in wait.lookups.into_keys() {
+            self.reads.remove(&read);
+            rooms.store.give_up_read(cx, read);
+        }
+        self.connections
+            .finish(wait.asked.id, Answer::Silent, cx.out);
     }
 
     /// A lookup has ended.

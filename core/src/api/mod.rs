@@ -210,16 +210,15 @@ impl Api {
         self.connections.close_all(cx.out);
     }
 
-    /// A connection has ended. Its fetches end, and so do batches that are not appended yet; what changes something else
-    /// goes on, as it would if the answer were lost.
+    /// A connection has ended. What it only asked ends; what changes something goes on, as it would if the answer were lost, but
+    /// for batches behind such an answer.
     pub fn closed(&mut self, rooms: &mut Rooms, cx: &mut Cx, conn: ConnId) {
         let begun = self.connections.closed(conn);
-        self.abandon_produce(cx, conn);
+        self.abandon_produce(cx, conn, &begun);
         for id in begun {
             match self.requests.remove(&id) {
-                Some(Waiting::Fetch(wait)) if Api::is_watching(&wait) => {
-                    self.abandon_fetch(rooms, cx, wait);
-                }
+                Some(Waiting::Fetch(wait)) => self.abandon_fetch(rooms, cx, wait),
+                Some(Waiting::ListOffsets(wait)) => self.abandon_list_offsets(rooms, cx, wait),
                 Some(other) => {
                     self.requests.insert(id, other);
                 }

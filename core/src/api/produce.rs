@@ -307,21 +307,22 @@ impl Api {
         }
     }
 
-    /// The client has gone before its requests were appended: it will send them again. They are dropped, and with them
-    /// what came behind them, as if nothing of it had arrived. What asks for no answer (acks=0) is never sent again: it goes on.
-    pub(super) fn abandon_produce(&mut self, cx: &mut Cx, conn: ConnId) {
-        let goes_on = |id: &RequestId| {
+    /// The client has gone. As in Kafka, it is served until the first answer that cannot be sent: what came behind that request
+    /// and is not appended yet is dropped, as if it had not arrived. `begun`: its requests that are not answered, in their order.
+    pub(super) fn abandon_produce(&mut self, cx: &mut Cx, conn: ConnId, begun: &[RequestId]) {
+        let silent = |id: &RequestId| {
             let request = self.requests.get(id);
             matches!(request, Some(Waiting::Produce(wait)) if wait.acks == Acks::None)
         };
-        let Some(queue) = self.appends.get(&conn) else {
+        let Some(answered) = begun.iter().find(|id| !silent(id)) else {
             return;
         };
-        if queue.iter().any(goes_on) {
-            return;
-        }
         self.connections.drop_waiting(conn);
-        for id in self.appends.remove(&conn).unwrap_or_default() {
+        let Some(queue) = self.appends.get_mut(&conn) else {
+            return;
+        };
+        let behind = queue.partition_point(|id| id <= answered);
+        for id in queue.split_off(behind) {
             if let Some(Waiting::Produce(wait)) = self.requests.remove(&id) {
                 for slot in wait.slots {
                     if let State::Checking(token) = slot.state {

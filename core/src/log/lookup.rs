@@ -10,8 +10,8 @@ use crate::work::{Job, TimestampTarget};
 use super::index::MaxTimestamp;
 use super::notice::{FoundTimestamp, LookupOutcome, Notice, ReadError, ReadId, TimestampQuery};
 use super::partition_log::{HotBatch, Log};
-use super::read::{ColdStep, Want};
-use super::store::{LogStore, Wait};
+use super::read::Want;
+use super::store::LogStore;
 
 impl LogStore {
     /// Finds a record by its timestamp.
@@ -119,7 +119,7 @@ impl LogStore {
                     target: query.target,
                     from: start,
                 };
-                self.work(cx, Wait::Cold(log_id, id, ColdStep::Work), job);
+                self.cold_work(cx, log_id, id, job);
             }
             None => self.found(cx, id, None),
         }

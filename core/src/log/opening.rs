@@ -205,7 +205,7 @@ impl LogStore {
                         scan.block_len = block.len() as u64;
                     }
                 });
-                self.work(cx, Wait::Opening(id), Job::Scan { block });
+                let _ = self.work(cx, Wait::Opening(id), Job::Scan { block });
             }
             (Phase::FirstBatch, DiskDone::Read(bytes)) => {
                 if let (Ok(header), Some(log)) = (BatchHeader::decode(&bytes), self.log_mut(id)) {

@@ -6,7 +6,7 @@
 use bytes::Bytes;
 
 use crate::ids::{FileId, LeaderEpoch, LogId, Offset};
-use crate::io::{Cx, DiskDone, DiskError, DiskOp};
+use crate::io::{Cx, DiskDone, DiskError, DiskOp, Token};
 use crate::work::{Facts, Job, ScanRest, Scanned, TimestampTarget};
 
 use super::blocks::{Block, BlockBatch, Picker};
@@ -54,6 +54,8 @@ pub(super) struct ColdRead {
     pub(super) tried: Option<Offset>,
     /// The offset that an index led to `position` for: the batch there must not begin above it.
     pub(super) led_by: Option<Offset>,
+    /// The job that looks through `block`.
+    pub(super) job: Option<Token>,
 }
 
 impl ColdRead {
@@ -168,6 +170,7 @@ impl LogStore {
                 epoch: LeaderEpoch::NONE,
                 tried: None,
                 led_by: None,
+                job: None,
             },
         );
         if let Some(log) = self.log_mut(id) {
@@ -384,18 +387,24 @@ impl LogStore {
             }
             (_, Ok(DiskDone::Read(block))) => {
                 read.block = block.clone();
-                self.work(
-                    cx,
-                    Wait::Cold(log_id, id, ColdStep::Work),
-                    Job::Scan { block },
-                );
+                self.cold_work(cx, log_id, id, Job::Scan { block });
             }
             (_, Ok(_)) => self.failed_read(cx, id, DiskError::Failed),
             (_, Err(error)) => self.failed_read(cx, id, error),
         }
     }
 
+    pub(super) fn cold_work(&mut self, cx: &mut Cx<'_>, log: LogId, id: ReadId, job: Job) {
+        let token = self.work(cx, Wait::Cold(log, id, ColdStep::Work), job);
+        if let Some(read) = self.cold.reads.get_mut(&id) {
+            read.job = Some(token);
+        }
+    }
+
     pub(super) fn on_cold_worked(&mut self, cx: &mut Cx<'_>, id: ReadId, facts: Facts) {
+        if let Some(read) = self.cold.reads.get_mut(&id) {
+            read.job = None;
+        }
         match facts {
             Facts::Scanned(scanned) => self.take_block(cx, id, scanned),
             Facts::Found(Ok(Some((timestamp, offset)))) => {
@@ -494,7 +503,7 @@ impl LogStore {
                         target: query.target,
                         from: start,
                     };
-                    self.work(cx, Wait::Cold(log_id, id, ColdStep::Work), job);
+                    self.cold_work(cx, log_id, id, job);
                     return;
                 }
                 false
@@ -615,13 +624,29 @@ impl LogStore {
         self.fail_read(id, error);
     }
 
-    pub(super) fn fail_read(&mut self, id: ReadId, error: ReadError) {
-        let Some(read) = self.cold.reads.remove(&id) else {
-            return;
-        };
+    /// Takes a read out; what a job still finds for it proves nothing.
+    fn remove_read(&mut self, id: ReadId) -> Option<ColdRead> {
+        let read = self.cold.reads.remove(&id)?;
+        if let Some(job) = read.job {
+            self.pending.cancel(job);
+        }
         if let Some(log) = self.log_mut(read.log) {
             log.readers.remove(&id);
         }
+        Some(read)
+    }
+
+    /// Nobody waits for a read or lookup any more. One that uses a file runs its course, and tells its end.
+    pub fn give_up_read(&mut self, cx: &mut Cx<'_>, id: ReadId) {
+        if self.cold.reads.get(&id).is_some_and(|r| r.job.is_some()) {
+            self.end_read(cx, id);
+        }
+    }
+
+    pub(super) fn fail_read(&mut self, id: ReadId, error: ReadError) {
+        let Some(read) = self.remove_read(id) else {
+            return;
+        };
         match read.want {
             Want::Records(_) => self.notices.push_back(Notice::ReadDone(id, Err(error))),
             Want::Time { .. } => self.notices.push_back(Notice::LookupDone(id, Err(error))),
@@ -646,14 +671,12 @@ impl LogStore {
     }
 
     pub(super) fn end_read(&mut self, cx: &mut Cx<'_>, id: ReadId) {
-        let Some(read) = self.cold.reads.remove(&id) else {
+        let Some(read) = self.remove_read(id) else {
             return;
         };
-        if let Some(log) = self.log_mut(read.log) {
-            log.readers.remove(&id);
-            if log.readers.is_empty() {
-                self.close_synced_segments(cx, read.log);
-            }
+        let log = self.log(read.log);
+        if log.is_some_and(|log| log.readers.is_empty()) {
+            self.close_synced_segments(cx, read.log);
         }
     }
 

@@ -458,9 +458,10 @@ impl LogStore {
         cx.out.disk(token, op);
     }
 
-    pub(super) fn work(&mut self, cx: &mut Cx<'_>, wait: Wait, job: Job) {
+    pub(super) fn work(&mut self, cx: &mut Cx<'_>, wait: Wait, job: Job) -> Token {
         let token = self.pending.wait(wait);
         cx.out.push(Effect::Work { token, job });
+        token
     }
 
     pub(super) fn set_timer(&mut self, cx: &Cx<'_>, after_ms: u64, timer: Timer) {

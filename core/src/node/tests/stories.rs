@@ -361,6 +361,15 @@ fn what_a_client_asked_for_is_done_though_it_hung_up() {
     world.settle();
     let response = world.ask(other, 17, &fetch(topic, 0));
     assert_eq!(fetched(&response).high_watermark, 2);
+    // Kafka takes the next request when the answer to the one before it is sent, and this one cannot be sent.
+    let conn = world.connect();
+    for value in ["c", "d"] {
+        world.send(conn, 13, &produce(1, topic, 0, &[value]));
+    }
+    world.hang_up(conn);
+    world.settle();
+    let response = world.ask(other, 17, &fetch(topic, 0));
+    assert_eq!(fetched(&response).high_watermark, 3);
 }
 
 #[test]
