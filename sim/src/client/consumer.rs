@@ -536,6 +536,9 @@ impl Consumer {
                         None => missing = true,
                     }
                 }
+                // A topic that came while the question was on its way was not asked for.
+                let mut read = self.positions.keys();
+                missing |= read.any(|tp| !self.topics.contains_key(&tp.topic));
                 if missing {
                     self.ask_metadata_at = Some(cx.now + 200 * MILLISECOND);
                 }

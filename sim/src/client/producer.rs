@@ -577,6 +577,11 @@ impl Producer {
                             None => missing = true,
                         }
                     }
+                    // A topic that came while the question was on its way was not asked for.
+                    missing |= self
+                        .lanes
+                        .keys()
+                        .any(|tp| !self.topics.contains_key(&tp.topic));
                     if missing {
                         self.ask_metadata_at = Some(cx.now + 200 * MILLISECOND);
                     }
