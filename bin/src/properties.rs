@@ -62,13 +62,27 @@ pub fn gather(
 
 /// Reads `path` and puts the environment and the command line on top.
 pub fn load(path: &Path, overrides: &[Override]) -> Result<BTreeMap<String, String>, Failure> {
-    let text = std::fs::read_to_string(path).map_err(|error| {
+    let bytes = std::fs::read(path).map_err(|error| {
         Failure::config(format_args!(
             "cannot read the configuration {}: {error}. Give the path of a server.properties, or try `trialog dev`.",
             path.display()
         ))
     })?;
-    Ok(gather(properties::read(&text), environment(), overrides))
+    let file = properties::read(&decode(bytes)).map_err(|error| {
+        Failure::config(format_args!(
+            "the configuration {} is malformed at {error}. Correct it there.",
+            path.display()
+        ))
+    })?;
+    Ok(gather(file, environment(), overrides))
+}
+
+/// UTF-8, or else Latin-1, which is what Java takes every properties file for.
+fn decode(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap_or_else(|error| {
+        let bytes = error.into_bytes().into_iter();
+        bytes.map(char::from).collect()
+    })
 }
 
 /// The variables that are text.
@@ -134,6 +148,12 @@ mod tests {
             ("node.id", "1"),
         ]);
         assert_eq!(all.into_iter().collect::<Vec<_>>(), want);
+    }
+
+    #[test]
+    fn a_file_is_utf_8_or_latin_1() {
+        assert_eq!(decode("# Größe".into()), "# Größe");
+        assert_eq!(decode(b"# Gr\xf6\xdfe".to_vec()), "# Größe");
     }
 
     #[test]

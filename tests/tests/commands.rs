@@ -85,6 +85,15 @@ fn dev_serves_at_once_and_leaves_nothing() {
 }
 
 #[test]
+fn two_signals_at_once_are_one() {
+    let (mut child, _, _) = dev(&[]);
+    signal(&child, rustix::process::Signal::TERM);
+    signal(&child, rustix::process::Signal::INT);
+    let status = child.wait().expect("reaped");
+    assert_eq!(status.code(), Some(0), "it stopped gracefully");
+}
+
+#[test]
 fn dev_keeps_the_data_that_it_was_told_to_keep() {
     let home = tempfile::tempdir().expect("a home");
     let place = home.path().join("kept/here");
@@ -162,6 +171,7 @@ fn what_is_wrong_is_said_with_its_cause_and_what_to_do() {
     let port = taken.local_addr().expect("its address").port();
     config(home, port);
     std::fs::create_dir(home.join("empty")).expect("made");
+    std::fs::write(home.join("escape"), r"log.dirs=C:\users").expect("written");
     let start = |more: &[&str]| trialog(home, &[&["start", "server.properties"], more].concat());
     let cases = [
         (
@@ -180,6 +190,11 @@ fn what_is_wrong_is_said_with_its_cause_and_what_to_do() {
             ["data does not exist", "trialog format -c server.properties"],
         ),
         (start(&["-X", "oops"]), 64, ["oops", "name=value"]),
+        (
+            trialog(home, &["start", "escape"]),
+            78,
+            [r"log.dirs=C:\users", "written twice"],
+        ),
         (trialog(home, &["strat"]), 64, ["strat", "start"]),
         (
             trialog(home, &["sim", "replay", "empty"]),

@@ -3,11 +3,35 @@
 //! Knows nothing of what the keys mean.
 
 use std::collections::BTreeMap;
+use std::fmt;
+
+/// A line with a `\u` that no four hexadecimal digits follow: Java refuses the whole file for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MalformedEscape {
+    line: String,
+}
+
+impl fmt::Display for MalformedEscape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "`{}`: four hexadecimal digits must follow \\u; a backslash itself is written twice",
+            self.line
+        )
+    }
+}
+
+impl std::error::Error for MalformedEscape {}
 
 /// Reads the keys and values of `text`; a key that comes twice has its last value. A text without `=` is a key with an empty value.
-#[must_use]
-pub fn read(text: &str) -> BTreeMap<String, String> {
-    logical_lines(text).iter().map(|line| entry(line)).collect()
+///
+/// # Errors
+/// The first line with a malformed escape.
+pub fn read(text: &str) -> Result<BTreeMap<String, String>, MalformedEscape> {
+    let lines = logical_lines(text).into_iter();
+    lines
+        .map(|line| entry(&line).ok_or(MalformedEscape { line }))
+        .collect()
 }
 
 /// Lines without comments and blanks, those that end in an odd number of backslashes joined with the next.
@@ -35,7 +59,8 @@ fn logical_lines(text: &str) -> Vec<String> {
     lines
 }
 
-fn entry(line: &str) -> (String, String) {
+/// Key and value; `None` for a malformed escape.
+fn entry(line: &str) -> Option<(String, String)> {
     let mut escaped = false;
     let end = line.char_indices().find(|(_, c)| {
         let ends = !escaped && matches!(c, '=' | ':' | ' ' | '\t' | '\u{c}');
@@ -43,7 +68,7 @@ fn entry(line: &str) -> (String, String) {
         ends
     });
     let Some((end, _)) = end else {
-        return (unescape(line), String::new());
+        return Some((unescape(line)?, String::new()));
     };
     let blank = [' ', '\t', '\u{c}'];
     let rest = line[end..].trim_start_matches(blank);
@@ -51,10 +76,10 @@ fn entry(line: &str) -> (String, String) {
         .strip_prefix(['=', ':'])
         .unwrap_or(rest)
         .trim_start_matches(blank);
-    (unescape(&line[..end]), unescape(value))
+    Some((unescape(&line[..end])?, unescape(value)?))
 }
 
-fn unescape(text: &str) -> String {
+fn unescape(text: &str) -> Option<String> {
     let mut out = String::with_capacity(text.len());
     let mut chars = text.chars();
     while let Some(c) = chars.next() {
@@ -69,16 +94,19 @@ fn unescape(text: &str) -> String {
             Some('f') => out.push('\u{c}'),
             Some('u') => {
                 let digits: String = chars.by_ref().take(4).collect();
+                let hexadecimal =
+                    digits.len() == 4 && digits.bytes().all(|b| b.is_ascii_hexdigit());
                 let code = u32::from_str_radix(&digits, 16)
                     .ok()
-                    .and_then(char::from_u32);
-                out.push(code.unwrap_or('\u{fffd}'));
+                    .filter(|_| hexadecimal)?;
+                // Half of a pair of Java's is no character of its own.
+                out.push(char::from_u32(code).unwrap_or('\u{fffd}'));
             }
             Some(other) => out.push(other),
             None => {}
         }
     }
-    out
+    Some(out)
 }
 
 #[cfg(test)]
@@ -97,6 +125,17 @@ mod tests {
             ("spaced", "value here"),
         ];
         let expected = expected.map(|(key, value)| (key.to_owned(), value.to_owned()));
-        assert_eq!(read(text), BTreeMap::from(expected));
+        assert_eq!(read(text), Ok(BTreeMap::from(expected)));
+    }
+
+    #[test]
+    fn a_malformed_escape_is_refused_with_its_line() {
+        for line in ["log.dirs=C:\\users\\kafka", "a\\u12=b", "a=\\u+123"] {
+            let error = read(&format!("node.id=1\n{line}\n")).expect_err("refused");
+            assert!(
+                error.to_string().starts_with(&format!("`{line}`")),
+                "{error}"
+            );
+        }
     }
 }

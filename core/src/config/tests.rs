@@ -14,7 +14,7 @@ fn a_plain_server_properties_is_accepted() {
     let text = "process.roles=broker,controller\nnode.id=7\nlisteners=PLAINTEXT://:9092,CONTROLLER://127.0.0.1:9093\n\
                 advertised.listeners=PLAINTEXT://kafka.example:9092\ncontroller.listener.names=CONTROLLER\n\
                 controller.quorum.bootstrap.servers=127.0.0.1:9093\nlog.dirs=/a, /b\nlog.retention.hours=1\nmy.own=1\n";
-    let config = Config::parse(&properties::read(text)).expect("valid");
+    let config = Config::parse(&properties::read(text).expect("well-formed")).expect("valid");
     assert_eq!(config.node_id(), 7);
     assert_eq!(config.log_dirs(), ["/a", "/b"]);
     assert_eq!(config.listeners()[0].to_string(), "PLAINTEXT://:9092");
