@@ -113,6 +113,12 @@ fn recording(args: &Args) -> Result<(), Failure> {
             "{name}: {} steps and {} effects as recorded by release {}, hash {:016x}{torn}",
             replayed.steps, replayed.effects, replayed.version, replayed.hash,
         );
+        if replayed.steps == 0 {
+            return Err(Failure {
+                code: 2,
+                message: format!("{name}: it ends before its first step, so nothing was compared"),
+            });
+        }
     }
     Ok(())
 }

@@ -41,6 +41,13 @@ pub enum ReplayError {
     Foreign,
     /// The configuration in it is refused by this release.
     Config(ConfigErrors),
+    /// A chunk is whole but not what was written: the file was damaged, which no killed process does.
+    Damaged {
+        /// Where the chunk begins in the file, in bytes.
+        at: u64,
+        /// Steps before it, all as recorded.
+        steps: u64,
+    },
     /// A step asked for something else.
     Differs(Box<Difference>),
 }
@@ -74,6 +81,11 @@ impl fmt::Display for ReplayError {
             ReplayError::Config(errors) => write!(
                 f,
                 "the configuration in the recording is refused by this release:\n{errors}"
+            ),
+            ReplayError::Damaged { at, steps } => write!(
+                f,
+                "the recording is damaged at byte {at}: the {steps} steps before it replay as recorded, the rest cannot be read. \
+                 Take another copy of the file"
             ),
             ReplayError::Differs(difference) => difference.fmt(f),
         }
@@ -209,7 +221,7 @@ impl<M: Machine> Life<M> {
     }
 }
 
-/// The next whole chunk; `None` at the end, which is torn if a chunk has only begun or is damaged.
+/// The next whole chunk; `None` at the end, which is torn if a chunk has only begun.
 fn next_chunk(
     from: &mut impl Read,
     replayed: &mut Replayed,
@@ -226,17 +238,25 @@ fn next_chunk(
         replayed.torn = !header.is_empty();
         return Ok(None);
     };
+    let damaged = ReplayError::Damaged {
+        at: replayed.bytes,
+        steps: replayed.steps,
+    };
     let len = u32::from_le_bytes(len);
+    if len as usize > CHUNK_MAX {
+        return Err(damaged);
+    }
     let mut chunk = Vec::new();
-    if len as usize <= CHUNK_MAX {
-        let content = from.take(u64::from(len)).read_to_end(&mut chunk);
-        content.map_err(ReplayError::Io)?;
+    let content = from.take(u64::from(len)).read_to_end(&mut chunk);
+    content.map_err(ReplayError::Io)?;
+    if chunk.len() != len as usize {
+        replayed.torn = true;
+        return Ok(None);
     }
     let mut found = Digest::default();
     found.bytes(&chunk);
-    if chunk.len() != len as usize || found.finish() != u64::from_le_bytes(digest) {
-        replayed.torn = true;
-        return Ok(None);
+    if found.finish() != u64::from_le_bytes(digest) {
+        return Err(damaged);
     }
     replayed.bytes += head + u64::from(len);
     Ok(Some(chunk))
