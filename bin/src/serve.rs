@@ -1,9 +1,8 @@
 //! Runs one node: opens what its configuration names, steps it until it halts, and passes on the operator's signals.
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
@@ -173,17 +172,25 @@ fn record(
     Ok(Some(Box::new(recorder)))
 }
 
+/// Signals this close together are one: `timeout` and some supervisors send theirs to the process and to its group.
+const ONE_SIGNAL: Duration = Duration::from_millis(200);
+
 /// SIGTERM and SIGINT ask for a stop.
 fn signals() -> Result<mpsc::Receiver<Stop>, Failure> {
     let failed = |error| Failure::failed(format_args!("cannot listen for signals: {error}."));
     let (ask, asked) = mpsc::channel(4);
-    let asked_before = Arc::new(AtomicBool::new(false));
+    let first = Arc::new(OnceLock::new());
     for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
         let mut signal = signal(kind).map_err(failed)?;
-        let (ask, asked_before) = (ask.clone(), Arc::clone(&asked_before));
+        let (ask, first) = (ask.clone(), Arc::clone(&first));
         tokio::spawn(async move {
             while signal.recv().await.is_some() {
-                if asked_before.swap(true, Ordering::Relaxed) {
+                let is_first = first.set(Instant::now()).is_ok();
+                let since = first.get().map_or(Duration::ZERO, Instant::elapsed);
+                if !is_first && since < ONE_SIGNAL {
+                    continue;
+                }
+                if !is_first {
                     std::thread::spawn(end_soon);
                 }
                 if ask.send(Stop::Gracefully).await.is_err() {
