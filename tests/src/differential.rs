@@ -33,7 +33,12 @@ const FREE: &[&str] = &[
     "session_id",
 ];
 /// Fields of which only the presence counts.
-const WORDS: &[&str] = &["error_message", "error_string", "batch_index_error_message"];
+const WORDS: &[&str] = &[
+    "error_message",
+    "error_string",
+    "batch_index_error_message",
+    "documentation",
+];
 
 /// One broker of the pair, as a request must see it.
 pub struct Side {

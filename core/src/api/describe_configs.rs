@@ -1,10 +1,10 @@
 //! DescribeConfigs: every property of a topic, broker, group or client-metrics subscription, its value and where that comes from.
 //!
-//! Reads the configuration and the committed image; changes nothing. Passwords are never shown. There are no loggers to describe,
-//! and no documentation is carried along (it is null).
+//! Reads the configuration and the committed image; changes nothing. Passwords are never shown. There are no loggers to describe.
 
 use std::collections::BTreeMap;
 
+use crate::config::effective::documentation;
 use crate::config::log::{Source, inherited};
 use crate::config::table::{self, Kind, Property, Update};
 use crate::config::{Config, Value};
@@ -93,6 +93,7 @@ struct Describe<'a> {
     own: &'a Properties,
     cluster: &'a Properties,
     include_synonyms: bool,
+    include_documentation: bool,
 }
 
 /// A value at one of the levels that decide a property.
@@ -114,6 +115,7 @@ impl<'a> Describe<'a> {
             own,
             cluster,
             include_synonyms: request.include_synonyms,
+            include_documentation: request.include_documentation,
         }
     }
 
@@ -360,7 +362,9 @@ impl<'a> Describe<'a> {
             is_sensitive,
             synonyms: synonyms.collect(),
             config_type: kind.map_or(0, type_number),
-            documentation: None,
+            documentation: documentation(name)
+                .filter(|_| self.include_documentation)
+                .map(Str::from),
             ..Default::default()
         }
     }
@@ -445,6 +449,28 @@ mod tests {
             ..Default::default()
         };
         handle(&request, &config, image).results.remove(0)
+    }
+
+    #[test]
+    fn what_a_property_does_is_told_when_asked() {
+        let described = |include_documentation| {
+            let config = Config::single(1, &["/a"], &[]).expect("valid");
+            let resource = DescribeConfigsResource {
+                resource_type: 4,
+                resource_name: "1".into(),
+                ..Default::default()
+            };
+            let request = DescribeConfigsRequest {
+                resources: vec![resource],
+                include_documentation,
+                ..Default::default()
+            };
+            let results = handle(&request, &config, &image(&[])).results;
+            results.into_iter().flat_map(|result| result.configs)
+        };
+        assert!(described(true).all(|config| config.documentation.is_some()));
+        assert!(described(false).all(|config| config.documentation.is_none()));
+        assert!(described(true).count() > 300);
     }
 
     /// `value source [synonym:source …]` of one property.

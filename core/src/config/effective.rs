@@ -1,104 +1,74 @@
-//! Which of Kafka's broker properties this release acts on. Whoever sets another one is told that it does nothing yet.
+//! Which of Kafka's broker and topic properties this release acts on, and what each does, in a sentence of ours (`effective.txt`).
+//! Whoever sets another one is told that it does nothing yet.
 
-/// In byte order. A property that is refused with any other value than the one that is served counts as acted on.
-const EFFECTIVE: &[&str] = &[
-    "advertised.listeners",
-    "alter.config.policy.class.name",
-    "authorizer.class.name",
-    "auto.create.topics.enable",
-    "broker.id",
-    "broker.rack",
-    "client.quota.callback.class",
-    "compression.gzip.level",
-    "compression.lz4.level",
-    "compression.type",
-    "compression.zstd.level",
-    "config.providers",
-    "connections.max.idle.ms",
-    "controller.listener.names",
-    "controller.quorum.bootstrap.servers",
-    "controller.quorum.voters",
-    "create.topic.policy.class.name",
-    "default.replication.factor",
-    "delete.topic.enable",
-    "fetch.max.bytes",
-    "inter.broker.listener.name",
-    "listener.security.protocol.map",
-    "listeners",
-    "log.cleanup.policy",
-    "log.dir",
-    "log.dirs",
-    "log.flush.interval.messages",
-    "log.flush.interval.ms",
-    "log.flush.offset.checkpoint.interval.ms",
-    "log.flush.scheduler.interval.ms",
-    "log.flush.start.offset.checkpoint.interval.ms",
-    "log.index.interval.bytes",
-    "log.index.size.max.bytes",
-    "log.message.timestamp.after.max.ms",
-    "log.message.timestamp.before.max.ms",
-    "log.message.timestamp.type",
-    "log.retention.bytes",
-    "log.retention.check.interval.ms",
-    "log.retention.hours",
-    "log.retention.minutes",
-    "log.retention.ms",
-    "log.roll.hours",
-    "log.roll.jitter.hours",
-    "log.roll.jitter.ms",
-    "log.roll.ms",
-    "log.segment.bytes",
-    "log.segment.delete.delay.ms",
-    "max.connections",
-    "max.connections.per.ip",
-    "max.connections.per.ip.overrides",
-    "max.incremental.fetch.session.cache.slots",
-    "message.max.bytes",
-    "metadata.log.dir",
-    "metadata.log.max.record.bytes.between.snapshots",
-    "metadata.log.max.snapshot.interval.ms",
-    "metadata.log.segment.bytes",
-    "metadata.log.segment.ms",
-    "metadata.max.retention.bytes",
-    "min.insync.replicas",
-    "node.id",
-    "num.partitions",
-    "offsets.topic.num.partitions",
-    "offsets.topic.replication.factor",
-    "offsets.topic.segment.bytes",
-    "process.roles",
-    "producer.id.expiration.ms",
-    "queued.max.request.bytes",
-    "queued.max.requests",
-    "remote.log.storage.system.enable",
-    "security.inter.broker.protocol",
-    "share.coordinator.state.topic.min.isr",
-    "share.coordinator.state.topic.num.partitions",
-    "share.coordinator.state.topic.replication.factor",
-    "share.coordinator.state.topic.segment.bytes",
-    "socket.request.max.bytes",
-    "transaction.state.log.min.isr",
-    "transaction.state.log.num.partitions",
-    "transaction.state.log.replication.factor",
-    "transaction.state.log.segment.bytes",
-];
+use std::sync::LazyLock;
 
-/// Does this release act on the broker property `name`?
+use super::table;
+
+/// What is told of a property that is accepted and does nothing.
+const WITHOUT_EFFECT: &str =
+    "A property of Apache Kafka that has no effect in this release: it is checked and kept.";
+
+/// Name and sentence, in byte order of the names. A property that is refused with any other value than the one that is served
+/// counts as acted on.
+static EFFECTIVE: LazyLock<Vec<(&str, &str)>> = LazyLock::new(|| {
+    let lines = include_str!("effective.txt").lines();
+    lines
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.split_once(' '))
+        .map(|(name, sentence)| (name, sentence.trim_start()))
+        .collect()
+});
+
+fn sentence(name: &str) -> Option<&'static str> {
+    let at = EFFECTIVE.binary_search_by_key(&name, |(name, _)| *name);
+    at.ok().map(|at| EFFECTIVE[at].1)
+}
+
+/// Does this release act on the broker or topic property `name`?
 #[must_use]
 pub fn is_effective(name: &str) -> bool {
-    EFFECTIVE.binary_search(&name).is_ok()
+    sentence(name).is_some()
+}
+
+/// What the property `name` of any kind does in this release; `None` if Kafka has none of this name.
+#[must_use]
+pub fn documentation(name: &str) -> Option<&'static str> {
+    let tables = [
+        &table::BROKER,
+        &table::TOPIC,
+        &table::GROUP,
+        &table::CLIENT_METRICS,
+    ];
+    let known = |name| {
+        tables
+            .iter()
+            .any(|rows| table::position(rows, name).is_some())
+    };
+    sentence(name).or_else(|| known(name).then_some(WITHOUT_EFFECT))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::table;
     use super::*;
 
     #[test]
     fn the_names_are_kafkas_and_in_order() {
         assert!(EFFECTIVE.is_sorted());
-        for name in EFFECTIVE {
-            assert!(table::position(&table::BROKER, name).is_some(), "{name}");
+        assert!(EFFECTIVE.len() > 80, "the text is read");
+        for (name, sentence) in EFFECTIVE.iter() {
+            let known = |rows| table::position(rows, name).is_some();
+            assert!(known(&table::BROKER) || known(&table::TOPIC), "{name}");
+            assert!(sentence.ends_with('.'), "{name}: {sentence}");
         }
+    }
+
+    #[test]
+    fn what_a_property_does_is_told_for_every_name_of_kafka_and_no_other() {
+        let told = |name| documentation(name).unwrap_or("nothing");
+        assert!(told("retention.ms").starts_with("Segments whose newest"));
+        assert_eq!(told("num.io.threads"), WITHOUT_EFFECT);
+        assert_eq!(told("consumer.session.timeout.ms"), WITHOUT_EFFECT);
+        assert_eq!(told("my.own"), "nothing");
     }
 }

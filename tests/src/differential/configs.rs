@@ -50,9 +50,11 @@ pub fn configs_and_their_defaults(pair: &mut Pair) {
                 .with_resource_type(kind)
                 .with_resource_name(text(resource))
                 .with_configuration_keys(keys.clone());
-            let request = DescribeConfigsRequest::default().with_resources(vec![resource]);
-            if version >= 1 {
-                request.with_include_synonyms(synonyms)
+            let request = DescribeConfigsRequest::default()
+                .with_resources(vec![resource])
+                .with_include_synonyms(synonyms);
+            if version >= 3 {
+                request.with_include_documentation(synonyms)
             } else {
                 request
             }
@@ -61,7 +63,7 @@ pub fn configs_and_their_defaults(pair: &mut Pair) {
     let all = |answer: &mut DescribeConfigsResponse| comparable_configs(answer, None);
     pair.every_version_fixed("DescribeConfigs of a topic", of(2, "c", None, false), all);
     pair.every_version_fixed(
-        "DescribeConfigs of a topic with synonyms",
+        "DescribeConfigs of a topic with synonyms and documentation",
         of(2, "c", None, true),
         all,
     );
