@@ -7,6 +7,22 @@ use crate::wire::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use crate::wire::metadata_request::MetadataRequestTopic;
 use crate::wire::{ErrorCode, ListOffsetsRequest, MetadataRequest};
 
+/// Asks for the end of partition 0 of `t`.
+fn end() -> ListOffsetsRequest {
+    ListOffsetsRequest {
+        replica_id: -1,
+        topics: vec![ListOffsetsTopic {
+            name: "t".into(),
+            partitions: vec![ListOffsetsPartition {
+                timestamp: -1,
+                ..Default::default()
+            }],
+            ..Default::default()
+        }],
+        ..Default::default()
+    }
+}
+
 #[test]
 fn a_connection_too_many_is_closed_until_another_ends() {
     let mut world = World::with(&[("max.connections.per.ip", "2")]);
@@ -116,19 +132,7 @@ fn a_partition_that_opens_is_not_led_yet() {
         fetched(&early).error_code,
         ErrorCode::NOT_LEADER_OR_FOLLOWER
     );
-    let ends = ListOffsetsRequest {
-        replica_id: -1,
-        topics: vec![ListOffsetsTopic {
-            name: "t".into(),
-            partitions: vec![ListOffsetsPartition {
-                timestamp: -1,
-                ..Default::default()
-            }],
-            ..Default::default()
-        }],
-        ..Default::default()
-    };
-    let early = world.ask_now(other, 8, &ends);
+    let early = world.ask_now(other, 8, &end());
     assert_eq!(
         early.topics[0].partitions[0].error_code,
         ErrorCode::NOT_LEADER_OR_FOLLOWER
@@ -140,7 +144,7 @@ fn a_partition_that_opens_is_not_led_yet() {
     let response = world.answer::<crate::wire::ProduceRequest>(other, waits);
     assert_eq!(produced(&response).error_code, ErrorCode::NONE);
     world.answer::<crate::wire::CreateTopicsRequest>(conn, creating);
-    let now = world.ask(other, 8, &ends);
+    let now = world.ask(other, 8, &end());
     assert_eq!(now.topics[0].partitions[0].offset, 1);
 }
 
@@ -155,19 +159,7 @@ fn the_end_is_known_at_once_after_a_crash() {
     }
     world.restart();
     let conn = world.connect();
-    let ends = ListOffsetsRequest {
-        replica_id: -1,
-        topics: vec![ListOffsetsTopic {
-            name: "t".into(),
-            partitions: vec![ListOffsetsPartition {
-                timestamp: -1,
-                ..Default::default()
-            }],
-            ..Default::default()
-        }],
-        ..Default::default()
-    };
-    let answer = world.ask_now(conn, 8, &ends);
+    let answer = world.ask_now(conn, 8, &end());
     let partition = &answer.topics[0].partitions[0];
     assert_eq!(partition.error_code, ErrorCode::NONE);
     assert_eq!(partition.offset, 4);
