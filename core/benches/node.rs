@@ -15,9 +15,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use disk::Disk;
 use trialog_core::config::Config;
-use trialog_core::format::Format;
-use trialog_core::ids::{ConnId, DirId, ListenerId, Uuid};
-use trialog_core::io::{Boot, Effect, Effects, Input, ListenerBoot, LogDirBoot};
+use trialog_core::ids::{ConnId, ListenerId, Uuid};
+use trialog_core::io::{Effect, Effects, Input};
 use trialog_core::node::Node;
 use trialog_core::time::{Instant as Mono, Now, WallMs};
 use trialog_core::wire::batch::{BatchOptions, RecordToWrite, encode_batch};
@@ -46,37 +45,12 @@ const CONN: ConnId = ConnId(1);
 impl Bench {
     fn new() -> Bench {
         let config = Config::single(1, &["/d"], &[]).expect("a good configuration");
-        let mut disk = Disk {
+        let disk = Disk {
             forgetful: true,
-            ..Disk::default()
-        };
-        disk.dirs.insert(DirId(1), String::new());
-        let format = Format {
-            config: &config,
-            cluster_id: "AAAAAAAAQACAAAAAAAAAAQ",
-            directory_ids: &[Uuid([9; 16])],
-            features: &[],
-            standalone: false,
-            now_ms: 0,
-        };
-        for file in format.files().expect("a good format").remove(0) {
-            let place = (String::new(), file.name.to_string());
-            disk.entries.insert(place, Some(file.content.to_vec()));
-        }
-        let boot = Boot {
-            boot_id: [1; 16],
-            log_dirs: vec![LogDirBoot {
-                dir: DirId(1),
-                path: "/d".to_owned(),
-            }],
-            listeners: vec![ListenerBoot {
-                name: "PLAINTEXT".to_owned(),
-                host: "127.0.0.1".to_owned(),
-                port: 9092,
-            }],
+            ..Disk::formatted(&config)
         };
         let mut bench = Bench {
-            node: Node::new(config, [1; 32], boot),
+            node: Node::new(config, [1; 32], disk::boot()),
             now: Now {
                 mono: Mono(1),
                 wall: WallMs(1_700_000_000_000),

@@ -23,6 +23,8 @@ use crate::wire::MetadataRecord;
 
 /// So many times a step goes round the rooms; what is left goes on in the next one.
 const ROUNDS: usize = 8;
+/// So many committed records a step brings into the image, and what is left of the batch of the last.
+const RECORDS: usize = 1_000;
 
 /// A broker and controller.
 #[derive(Clone, Debug)]
@@ -41,6 +43,8 @@ pub struct Node {
     now: Instant,
     /// How far the image is listed for a snapshot; it rests meanwhile.
     listing: Option<Listing>,
+    /// Committed records that this step has brought into the image.
+    replayed: usize,
     /// Work goes on in the next step.
     more: bool,
 }
@@ -90,6 +94,7 @@ impl Node {
             phase: Phase::Starting,
             now: Instant::default(),
             listing: None,
+            replayed: 0,
             more: false,
             boot,
         }
@@ -108,6 +113,7 @@ impl Node {
             mutants: self.mutants,
         };
         self.more = false;
+        self.replayed = 0;
         self.now = now.mono;
         self.take(&mut cx, input);
         self.settle(&mut cx);
@@ -171,7 +177,7 @@ impl Node {
             }
             moved |= self.api.run(&mut self.rooms, cx) > 0;
             if !moved || self.phase == Phase::Halted {
-                self.more = piece;
+                self.more = piece || self.replayed >= RECORDS;
                 return;
             }
         }
@@ -193,8 +199,8 @@ impl Node {
         while self.phase != Phase::Halted {
             if let Some(notice) = self.rooms.store.next_notice() {
                 self.on_notice(cx, notice);
-            } else if self.listing.is_some() {
-                // The image rests until it is written down.
+            } else if self.listing.is_some() || self.replayed >= RECORDS {
+                // The image rests until it is written down; a step brings no more than its share into it.
                 break;
             } else if let Some(event) = self.rooms.quorum.next_event() {
                 self.on_quorum(cx, event);
@@ -283,6 +289,7 @@ impl Node {
         epoch: LeaderEpoch,
         records: Vec<MetadataRecord>,
     ) {
+        self.replayed += records.len();
         let mut delta = Delta::default();
         let image = &mut self.rooms.image;
         match image.replay(last, epoch, records, &mut delta, cx.mutants) {

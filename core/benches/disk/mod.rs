@@ -1,11 +1,16 @@
-//! The disk of the benchmarks: keeps small files whole, and of large ones the beginning.
+//! A node's surroundings in the benchmarks: a disk that keeps small files whole, and of large ones the beginning; what it boots from.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use bytes::Bytes;
-use trialog_core::ids::{DirId, FileId};
-use trialog_core::io::{DiskDone, DiskError, DiskOp, Entry, Name};
+use trialog_core::config::Config;
+use trialog_core::format::Format;
+use trialog_core::ids::{DirId, FileId, Uuid};
+use trialog_core::io::{Boot, DiskDone, DiskError, DiskOp, Entry, ListenerBoot, LogDirBoot, Name};
+
+/// The one log directory.
+const ROOT: DirId = DirId(1);
 
 /// So many bytes of a file are kept.
 const KEPT: u64 = 32 << 20;
@@ -26,7 +31,48 @@ pub struct Disk {
     pub forgetful: bool,
 }
 
+/// What a node boots from.
+pub fn boot() -> Boot {
+    Boot {
+        boot_id: [1; 16],
+        log_dirs: vec![LogDirBoot {
+            dir: ROOT,
+            path: "/d".to_owned(),
+        }],
+        listeners: vec![ListenerBoot {
+            name: "PLAINTEXT".to_owned(),
+            host: "127.0.0.1".to_owned(),
+            port: 9092,
+        }],
+    }
+}
+
 impl Disk {
+    /// A disk that is formatted for `config`.
+    pub fn formatted(config: &Config) -> Disk {
+        let mut disk = Disk::default();
+        let format = Format {
+            config,
+            cluster_id: "AAAAAAAAQACAAAAAAAAAAQ",
+            directory_ids: &[Uuid([9; 16])],
+            features: &[],
+            standalone: false,
+            now_ms: 0,
+        };
+        for file in format.files().expect("a good format").remove(0) {
+            let place = (String::new(), file.name.to_string());
+            disk.entries.insert(place, Some(file.content.to_vec()));
+        }
+        disk.close_all();
+        disk
+    }
+
+    /// The process has ended: nothing is open but the log directory.
+    pub fn close_all(&mut self) {
+        self.dirs = BTreeMap::from([(ROOT, String::new())]);
+        self.files.clear();
+    }
+
     fn place(&self, dir: DirId, name: &Name) -> Place {
         (self.dirs[&dir].clone(), name.to_string())
     }

@@ -198,6 +198,10 @@ impl Cold {
         self.forget_where(|of, _| of == log);
     }
 
+    pub(super) fn forget_all(&mut self) {
+        self.forget_where(|_, _| true);
+    }
+
     pub(super) fn forget_segment(&mut self, log: LogId, segment: Offset) {
         self.forget_where(|of, at| of == log && at == segment);
     }

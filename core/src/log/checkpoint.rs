@@ -2,8 +2,9 @@
 //!
 //! Owns their bytes both ways, nothing of when they are written. A file that cannot be read is told apart from an empty one.
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
+
+use bytes::{Buf, Bytes};
 
 use crate::ids::{LeaderEpoch, Offset, PartitionIndex, Uuid};
 
@@ -22,16 +23,103 @@ pub(super) const PARTITION_METADATA: &str = "partition.metadata";
 /// Of a partition: its leaders' epochs.
 pub(super) const LEADER_EPOCHS: &str = "leader-epoch-checkpoint";
 
-/// Offsets by topic and partition.
-pub(super) type Offsets = BTreeMap<(String, PartitionIndex), Offset>;
+/// A log in a checkpoint file: its topic's name and its number.
+pub(super) type Key = (String, PartitionIndex);
 
-/// An offset checkpoint file: version 0, count, one `topic partition offset` a line.
-pub(super) fn encode_offsets(offsets: &Offsets) -> Vec<u8> {
-    let mut text = format!("0\n{}\n", offsets.len());
-    for ((topic, partition), offset) in offsets {
-        let _ = writeln!(text, "{topic} {partition} {offset}");
+/// Room for what stands before the lines of a checkpoint file.
+const HEAD_ROOM: usize = 24;
+
+/// Puts an offset checkpoint file together: version 0, count, one `topic partition offset` a line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct OffsetsWriter {
+    text: String,
+    lines: usize,
+}
+
+impl Default for OffsetsWriter {
+    fn default() -> OffsetsWriter {
+        OffsetsWriter {
+            text: " ".repeat(HEAD_ROOM),
+            lines: 0,
+        }
     }
-    text.into_bytes()
+}
+
+impl OffsetsWriter {
+    /// Adds a line. Of two about one log, who reads the file believes the later.
+    pub(super) fn add(&mut self, topic: &str, partition: PartitionIndex, offset: Offset) {
+        let _ = writeln!(self.text, "{topic} {partition} {offset}");
+        self.lines += 1;
+    }
+
+    /// The file.
+    pub(super) fn finish(self) -> Bytes {
+        let head = format!("0\n{}\n", self.lines);
+        let mut file = self.text.into_bytes();
+        let from = HEAD_ROOM - head.len();
+        file[from..HEAD_ROOM].copy_from_slice(head.as_bytes());
+        Bytes::from(file).slice(from..)
+    }
+}
+
+/// Reads an offset checkpoint file line by line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct OffsetsReader {
+    left: Bytes,
+    /// Lines that must still come.
+    lines: usize,
+}
+
+impl OffsetsReader {
+    /// Reads `file`; `None` if it is damaged where it begins. Kafka creates these files empty.
+    pub(super) fn new(file: Bytes) -> Option<OffsetsReader> {
+        let mut reader = OffsetsReader {
+            left: file,
+            lines: 0,
+        };
+        if !reader.left.is_empty() {
+            if text(&reader.line()?)? != "0" {
+                return None;
+            }
+            reader.lines = text(&reader.line()?)?.parse().ok()?;
+        }
+        Some(reader)
+    }
+
+    /// What the next `most` lines say, and whether there are more; `None` if one is damaged or missing.
+    pub(super) fn go_on(&mut self, most: usize) -> Option<(Vec<(Key, Offset)>, bool)> {
+        let mut offsets = Vec::new();
+        for _ in 0..most {
+            let Some(line) = self.line() else { break };
+            let mut words = text(&line)?.split_whitespace();
+            let Some(topic) = words.next() else { continue };
+            let partition = PartitionIndex(words.next()?.parse().ok()?);
+            let offset = Offset(words.next()?.parse().ok()?);
+            if words.next().is_some() {
+                return None;
+            }
+            self.lines = self.lines.checked_sub(1)?;
+            offsets.push(((topic.to_owned(), partition), offset));
+        }
+        let more = !self.left.is_empty();
+        (more || self.lines == 0).then_some((offsets, more))
+    }
+
+    fn line(&mut self) -> Option<Bytes> {
+        if self.left.is_empty() {
+            return None;
+        }
+        let end = self.left.iter().position(|byte| *byte == b'\n');
+        let line = self.left.split_to(end.unwrap_or(self.left.len()));
+        if end.is_some() {
+            self.left.advance(1);
+        }
+        Some(line)
+    }
+}
+
+fn text(line: &[u8]) -> Option<&str> {
+    std::str::from_utf8(line).ok().map(str::trim)
 }
 
 /// The lines after version and count; `None` if the file is damaged. Kafka creates these files empty.
@@ -47,22 +135,6 @@ fn lines(file: &[u8]) -> Option<Vec<&str>> {
     let count: usize = lines.next()?.trim().parse().ok()?;
     let rest: Vec<&str> = lines.filter(|line| !line.trim().is_empty()).collect();
     (rest.len() == count).then_some(rest)
-}
-
-/// Reads an offset checkpoint file; `None` if it is damaged.
-pub(super) fn decode_offsets(file: &[u8]) -> Option<Offsets> {
-    let mut offsets = Offsets::new();
-    for line in lines(file)? {
-        let mut words = line.split_whitespace();
-        let topic = words.next()?.to_owned();
-        let partition = PartitionIndex(words.next()?.parse().ok()?);
-        let offset = Offset(words.next()?.parse().ok()?);
-        if words.next().is_some() {
-            return None;
-        }
-        offsets.insert((topic, partition), offset);
-    }
-    Some(offsets)
 }
 
 /// A `leader-epoch-checkpoint`: version 0, count, one `epoch offset` a line.
@@ -168,24 +240,47 @@ pub(super) fn decode_meta_properties(file: &[u8]) -> Result<MetaProperties, Stri
 mod tests {
     use super::*;
 
+    fn decode_offsets(file: &'static str, most: usize) -> Option<Vec<(Key, Offset)>> {
+        let mut reader = OffsetsReader::new(Bytes::from_static(file.as_bytes()))?;
+        let mut offsets = Vec::new();
+        loop {
+            let (piece, more) = reader.go_on(most)?;
+            offsets.extend(piece);
+            if !more {
+                return Some(offsets);
+            }
+        }
+    }
+
     #[test]
     fn offset_checkpoints_are_kafkas() {
-        let mut offsets = Offsets::new();
-        offsets.insert(("t".to_owned(), PartitionIndex(0)), Offset(5));
-        offsets.insert(("u-1".to_owned(), PartitionIndex(12)), Offset(0));
-        let file = encode_offsets(&offsets);
-        assert_eq!(file, b"0\n2\nt 0 5\nu-1 12 0\n");
-        assert_eq!(decode_offsets(&file), Some(offsets));
-        assert_eq!(decode_offsets(b"0\n0\n"), Some(Offsets::new()));
-        assert_eq!(decode_offsets(b""), Some(Offsets::new()));
-        for bad in [
-            "1\n0\n",
-            "0\n2\nt 0 5\n",
-            "0\n1\nt 0\n",
-            "0\n1\nt 0 5 6\n",
-            "0\nx\n",
-        ] {
-            assert_eq!(decode_offsets(bad.as_bytes()), None, "{bad:?}");
+        let mut writer = OffsetsWriter::default();
+        assert_eq!(writer.clone().finish(), "0\n0\n");
+        writer.add("t", PartitionIndex(0), Offset(5));
+        writer.add("u-1", PartitionIndex(12), Offset(0));
+        let file = "0\n2\nt 0 5\nu-1 12 0\n";
+        assert_eq!(writer.finish(), file);
+        let offsets = vec![
+            (("t".to_owned(), PartitionIndex(0)), Offset(5)),
+            (("u-1".to_owned(), PartitionIndex(12)), Offset(0)),
+        ];
+        for most in [1, 2, 9] {
+            assert_eq!(decode_offsets(file, most), Some(offsets.clone()));
+            assert_eq!(decode_offsets(file.trim_end(), most), Some(offsets.clone()));
+            assert_eq!(decode_offsets("0\n0\n", most), Some(Vec::new()));
+            assert_eq!(decode_offsets("0\r\n0\r\n\n", most), Some(Vec::new()));
+            assert_eq!(decode_offsets("", most), Some(Vec::new()));
+            for bad in [
+                "1\n0\n",
+                "0\n2\nt 0 5\n",
+                "0\n1\nt 0 5\nu 0 5\n",
+                "0\n1\nt 0\n",
+                "0\n1\nt 0 5 6\n",
+                "0\nx\n",
+                "0\n",
+            ] {
+                assert_eq!(decode_offsets(bad, most), None, "{bad:?}");
+            }
         }
     }
 

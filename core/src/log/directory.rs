@@ -4,16 +4,15 @@
 //! round writes its frontier record, then syncs it together with every file it touches, once.
 
 use std::collections::{BTreeMap, BTreeSet};
-
-use bytes::Bytes;
+use std::ops::Bound;
 
 use crate::event::Level;
-use crate::ids::{DirId, FileId, LogId, Lsn, Offset, PartitionIndex, Uuid};
+use crate::ids::{DirId, FileId, LogId, Lsn, Offset, Uuid};
 use crate::io::{Cx, DiskDone, DiskError, DiskOp};
 use crate::mark::Mark;
 use crate::wire::Parts;
 
-use super::checkpoint::{self, Offsets};
+use super::checkpoint::{self, Key, OffsetsWriter};
 use super::frontier;
 use super::notice::Notice;
 use super::partition_log::State;
@@ -99,16 +98,20 @@ pub(super) struct Round {
     pub(super) record_at: u64,
 }
 
-/// A checkpoint file.
+/// A checkpoint file. Those of a life are numbered from 1, the one that it found is 0.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Checkpoint {
-    /// What is in the file.
-    pub(super) on_disk: Offsets,
+    /// What it may say of logs that are not there: not opened yet, or gone. (Of the others the logs know themselves.)
+    pub(super) former: BTreeMap<Key, Former>,
     /// It must be written (again).
     pub(super) dirty: bool,
     pub(super) build: Option<Build>,
-    /// What is being written.
-    pub(super) writing: Option<Offsets>,
+    /// The last one that was begun.
+    begun: u64,
+    /// The one that is being written.
+    pub(super) writing: Option<u64>,
+    /// The one that is on disk.
+    written: u64,
     /// Logs that wait for what is being written.
     pub(super) serves: BTreeSet<LogId>,
     /// Logs that wait for what is written next.
@@ -117,13 +120,50 @@ pub(super) struct Checkpoint {
     pub(super) retires: Vec<u64>,
 }
 
+/// What a checkpoint file may say of a log that is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Former {
+    pub(super) offset: Offset,
+    /// No later file says it.
+    pub(super) until: u64,
+}
+
 /// A checkpoint that is put together in pieces.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Build {
-    after: Option<LogId>,
-    offsets: Offsets,
+    at: At,
+    file: OffsetsWriter,
     /// Some log is synced beyond its recovery point: the frontier must go on saying so.
     lagging: bool,
+}
+
+/// How far a checkpoint is put together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum At {
+    /// Logs that are not there, after this one.
+    Former(Option<Key>),
+    /// Logs that are there, from this one on.
+    Logs(LogId),
+}
+
+impl Default for At {
+    fn default() -> At {
+        At::Former(None)
+    }
+}
+
+impl Checkpoint {
+    /// May the file speak of a log that is not there?
+    pub(super) fn knows_former(&self, key: &Key) -> bool {
+        let known = self.former.get(key);
+        known.is_some_and(|former| former.offset > Offset(0) && former.until >= self.written)
+    }
+
+    /// The log `key` is gone: what was written of it may be in the file until another is there.
+    fn leave(&mut self, key: Key, offset: Offset) {
+        let until = self.begun;
+        self.former.insert(key, Former { offset, until });
+    }
 }
 
 impl Directory {
@@ -198,16 +238,6 @@ impl Directory {
 
     pub(super) fn checkpoint(&mut self, kind: CheckpointKind) -> &mut Checkpoint {
         self.checkpoints.entry(kind).or_default()
-    }
-
-    pub(super) fn on_disk(
-        &self,
-        kind: CheckpointKind,
-        topic: &str,
-        partition: PartitionIndex,
-    ) -> Option<Offset> {
-        let key = (topic.to_owned(), partition);
-        self.checkpoints.get(&kind)?.on_disk.get(&key).copied()
     }
 }
 
@@ -558,30 +588,81 @@ impl LogStore {
         let mut build = checkpoint.build.take().unwrap_or_else(|| {
             checkpoint.dirty = false;
             checkpoint.serves = std::mem::take(&mut checkpoint.waits);
+            checkpoint.begun += 1;
             Build::default()
         });
-        let from = build.after.map_or(LogId(0), |after| LogId(after.0 + 1));
-        let piece: Vec<LogId> = directory
-            .logs
-            .range(from..)
+        let more = self.add_former(dir, kind, &mut build) || self.add_logs(dir, kind, &mut build);
+        let directory = &mut self.dirs[dir];
+        let checkpoint = directory.checkpoint(kind);
+        if more {
+            checkpoint.build = Some(build);
+            self.continues.insert(Continue::Checkpoints(dir));
+            return;
+        }
+        checkpoint.writing = Some(checkpoint.begun);
+        if build.lagging {
+            let kept = std::mem::take(&mut checkpoint.retires);
+            directory.retired_frontiers.extend(kept);
+        }
+        let root = directory.root;
+        let file = name(checkpoint_name(kind));
+        let stages = self.replacement(cx, dir, root, &file, build.file.finish());
+        self.begin_plan(cx, dir, stages, Then::Checkpointed(kind));
+    }
+
+    /// Goes over a piece of what an earlier file says of logs that are not there: what is still to be opened stays in the file, what was
+    /// replaced is forgotten. True if there may be more.
+    fn add_former(&mut self, dir: usize, kind: CheckpointKind, build: &mut Build) -> bool {
+        let At::Former(after) = &mut build.at else {
+            return false;
+        };
+        let directory = &mut self.dirs[dir];
+        let starts = directory.start.is_some();
+        let checkpoint = directory.checkpoint(kind);
+        let from = after.take().map_or(Bound::Unbounded, Bound::Excluded);
+        let rest = checkpoint.former.range((from, Bound::Unbounded));
+        let keys: Vec<Key> = rest
             .take(PIECE_OF_LOGS)
-            .copied()
+            .map(|(key, _)| key.clone())
             .collect();
-        let more = piece.len() == PIECE_OF_LOGS;
-        build.after = piece.last().copied().or(build.after);
-        for id in piece {
-            let Some(log) = self.logs[id.0 as usize].as_deref() else {
+        for key in &keys {
+            let Some(former) = checkpoint.former.get_mut(key) else {
                 continue;
             };
-            let key = (log.topic.clone(), log.partition);
-            let known = || directory_offset(&self.dirs[dir], kind, &key);
+            if starts {
+                former.until = checkpoint.begun;
+                build.file.add(&key.0, key.1, former.offset);
+            } else if former.until < checkpoint.written {
+                checkpoint.former.remove(key);
+            }
+        }
+        let more = keys.len() == PIECE_OF_LOGS;
+        build.at = match keys.last() {
+            Some(last) if more => At::Former(Some(last.clone())),
+            _ => At::Logs(LogId(0)),
+        };
+        more
+    }
+
+    /// Adds the lines of the next logs; true if there may be more.
+    fn add_logs(&mut self, dir: usize, kind: CheckpointKind, build: &mut Build) -> bool {
+        let At::Logs(from) = build.at else {
+            return false;
+        };
+        let logs = self.dirs[dir].logs.range(from..);
+        let piece: Vec<LogId> = logs.take(PIECE_OF_LOGS).copied().collect();
+        for &id in &piece {
+            let Some(log) = self.logs[id.0 as usize].as_deref_mut() else {
+                continue;
+            };
             let offset = match (&log.state, kind) {
                 (State::Deleting, _) => None,
                 // What is not open keeps what was known of it.
-                (State::Opening(_) | State::Offline(_), _) => known(),
+                (State::Opening(_) | State::Offline(_), _) => log.checkpointed[kind as usize],
                 (_, CheckpointKind::RecoveryPoints) => {
-                    build.lagging |= log.recovery_point() < log.synced;
-                    Some(log.recovery_point())
+                    let point = log.recovery_point();
+                    build.lagging |= point < log.synced;
+                    Some(point)
                 }
                 (_, CheckpointKind::StartOffsets) => {
                     let named = log.segments.first().map_or(Offset(0), |s| s.base);
@@ -590,26 +671,31 @@ impl LogStore {
                 (_, CheckpointKind::HighWatermarks) => Some(log.high_watermark),
             };
             if let Some(offset) = offset {
-                build.offsets.insert(key, offset);
+                build.file.add(&log.topic, log.partition, offset);
+            }
+            if !matches!(log.state, State::Deleting) {
+                log.checkpointed[kind as usize] = offset;
             }
         }
-        let directory = &mut self.dirs[dir];
-        let checkpoint = directory.checkpoint(kind);
-        if more {
-            checkpoint.build = Some(build);
-            self.continues.insert(Continue::Checkpoints(dir));
+        if let Some(last) = piece.last() {
+            build.at = At::Logs(LogId(last.0 + 1));
+        }
+        piece.len() == PIECE_OF_LOGS
+    }
+
+    /// A log leaves: what was written of it may be in the checkpoint files until others are there.
+    pub(super) fn leave_checkpoints(&mut self, id: LogId) {
+        let Some(log) = self.logs[id.0 as usize].as_deref() else {
             return;
+        };
+        let directory = &mut self.dirs[log.dir];
+        for kind in CheckpointKind::ALL {
+            let written = log.checkpointed[kind as usize];
+            if let Some(offset) = written.filter(|offset| *offset > Offset(0)) {
+                let key = (log.topic.clone(), log.partition);
+                directory.checkpoint(kind).leave(key, offset);
+            }
         }
-        let content = Bytes::from(checkpoint::encode_offsets(&build.offsets));
-        checkpoint.writing = Some(build.offsets);
-        if build.lagging {
-            let kept = std::mem::take(&mut checkpoint.retires);
-            directory.retired_frontiers.extend(kept);
-        }
-        let root = directory.root;
-        let file = name(checkpoint_name(kind));
-        let stages = self.replacement(cx, dir, root, &file, content);
-        self.begin_plan(cx, dir, stages, Then::Checkpointed(kind));
     }
 
     pub(super) fn on_checkpointed(&mut self, cx: &mut Cx<'_>, dir: usize, kind: CheckpointKind) {
@@ -617,7 +703,7 @@ impl LogStore {
         let root = directory.root;
         let checkpoint = directory.checkpoint(kind);
         if let Some(written) = checkpoint.writing.take() {
-            checkpoint.on_disk = written;
+            checkpoint.written = written;
         }
         let served = std::mem::take(&mut checkpoint.serves);
         let retired = std::mem::take(&mut checkpoint.retires);
@@ -682,12 +768,4 @@ impl LogStore {
         let every = self.config.checkpoint_interval_ms;
         self.set_timer(cx, every, Timer::Checkpoint);
     }
-}
-
-fn directory_offset(
-    directory: &Directory,
-    kind: CheckpointKind,
-    key: &(String, PartitionIndex),
-) -> Option<Offset> {
-    directory.checkpoints.get(&kind)?.on_disk.get(key).copied()
 }

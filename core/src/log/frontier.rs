@@ -90,15 +90,15 @@ pub(super) fn encode(record: &Record) -> Vec<u8> {
     out
 }
 
-/// What one file holds, up to its first damaged or torn record.
+/// A file whose records are still to be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct File {
     life: u64,
     number: u64,
-    records: Vec<Record>,
+    records: Bytes,
 }
 
-/// Reads a file; `None` if its header is damaged or of another version.
+/// Reads a file's header; `None` if it is damaged or of another version.
 pub(super) fn decode(mut file: Bytes) -> Option<File> {
     if file.len() < HEADER_LEN || file[..4] != MAGIC {
         return None;
@@ -113,14 +113,10 @@ pub(super) fn decode(mut file: Bytes) -> Option<File> {
     if file.get_u32() != crc {
         return None;
     }
-    let mut records = Vec::new();
-    while let Some(record) = decode_record(&mut file) {
-        records.push(record);
-    }
     Some(File {
         life,
         number,
-        records,
+        records: file,
     })
 }
 
@@ -155,26 +151,64 @@ fn decode_record(file: &mut Bytes) -> Option<Record> {
     Some(Record { lsn, durable, logs })
 }
 
-/// The last mark of each log that all `files` of a directory prove to be durable.
-pub(super) fn proven(mut files: Vec<File>) -> BTreeMap<LogKey, Mark> {
-    files.sort_by_key(|file| (file.life, file.number));
-    let mut durable: BTreeMap<u64, Lsn> = BTreeMap::new();
-    for file in &files {
-        let known = durable.entry(file.life).or_default();
-        for record in &file.records {
-            *known = (*known).max(record.durable);
+/// Finds the last mark of each log that all files of a directory prove to be durable, in pieces: once over every record for what was
+/// durable in each life, and once more for the marks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Prover {
+    /// By life and number.
+    files: Vec<File>,
+    durable: BTreeMap<u64, Lsn>,
+    /// It goes over them for the marks.
+    again: bool,
+    /// The file under way, and what is left of it.
+    at: usize,
+    left: Bytes,
+    marks: BTreeMap<LogKey, Mark>,
+}
+
+impl Prover {
+    /// Begins with all `files` of a directory.
+    pub(super) fn new(mut files: Vec<File>) -> Prover {
+        files.sort_by_key(|file| (file.life, file.number));
+        let first = files.first();
+        Prover {
+            left: first.map_or_else(Bytes::new, |file| file.records.clone()),
+            files,
+            durable: BTreeMap::new(),
+            again: false,
+            at: 0,
+            marks: BTreeMap::new(),
         }
     }
-    let mut marks = BTreeMap::new();
-    for file in files {
-        let known = durable[&file.life];
-        for record in file.records {
-            if record.lsn <= known {
-                marks.extend(record.logs);
+
+    /// Goes over the next records, of `most` logs or a few more. What is proven, when it is all known.
+    pub(super) fn go_on(&mut self, most: usize) -> Option<BTreeMap<LogKey, Mark>> {
+        let mut looked_at = 0;
+        while let Some(file) = self.files.get(self.at) {
+            if looked_at >= most {
+                return None;
             }
+            let known = self.durable.entry(file.life).or_default();
+            // A damaged or torn record ends a file.
+            if let Some(record) = decode_record(&mut self.left) {
+                looked_at += 1 + record.logs.len();
+                if !self.again {
+                    *known = (*known).max(record.durable);
+                } else if record.lsn <= *known {
+                    self.marks.extend(record.logs);
+                }
+                continue;
+            }
+            self.at += 1;
+            if self.at == self.files.len() && !self.again {
+                self.again = true;
+                self.at = 0;
+            }
+            let next = self.files.get(self.at);
+            self.left = next.map_or_else(Bytes::new, |file| file.records.clone());
         }
+        Some(std::mem::take(&mut self.marks))
     }
-    marks
 }
 
 #[cfg(test)]
@@ -202,7 +236,11 @@ mod tests {
 
     fn proven_end(files: &[Vec<u8>]) -> Option<i64> {
         let files = files.iter().filter_map(|f| decode(f.clone().into()));
-        proven(files.collect()).values().next().map(|m| m.end.0)
+        let mut prover = Prover::new(files.collect());
+        let at_once = prover.clone().go_on(usize::MAX);
+        let proven = (0..100).find_map(|_| prover.go_on(1));
+        assert_eq!(proven, at_once);
+        proven?.values().next().map(|mark| mark.end.0)
     }
 
     #[test]

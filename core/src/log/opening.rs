@@ -90,11 +90,15 @@ impl LogStore {
         else {
             return;
         };
-        let home = &self.dirs[dir];
-        let on_disk = |kind| home.on_disk(kind, &topic, partition);
-        let recovery_point = on_disk(CheckpointKind::RecoveryPoints).unwrap_or(Offset(0));
-        let start = on_disk(CheckpointKind::StartOffsets).unwrap_or(Offset(0));
-        let high_watermark = on_disk(CheckpointKind::HighWatermarks).unwrap_or(Offset(0));
+        let home = &mut self.dirs[dir];
+        let key = (topic, partition);
+        let checkpointed = CheckpointKind::ALL.map(|kind| {
+            let former = home.checkpoint(kind).former.remove(&key);
+            former.map(|former| former.offset)
+        });
+        let topic = key.0;
+        let [recovery_point, start, high_watermark] =
+            checkpointed.map(|offset| offset.unwrap_or(Offset(0)));
         let opening = Opening {
             phase: Phase::Directory,
             clean: home.was_clean,
@@ -124,6 +128,7 @@ impl LogStore {
         let id = self.add_log(|id| {
             let state = State::Opening(Box::new(opening));
             let mut log = Log::new(id, topic, Uuid::ZERO, partition, dir, handle, config, state);
+            log.checkpointed = checkpointed;
             log.start = start;
             log.high_watermark = high_watermark;
             log
@@ -416,6 +421,7 @@ impl LogStore {
                 let bits = cx.rng.bits(Purpose::DeletedDirectory, u64::from(id.0), 1);
                 let renamed = deleted_name(&old, bits);
                 let root = self.dirs[dir].root;
+                self.leave_checkpoints(id);
                 self.forget_log(id);
                 if let Some(from) = Name::new(old) {
                     let to = renamed.clone();
@@ -448,8 +454,8 @@ impl LogStore {
         self.by_topic.insert(key, id);
         let proven = self.dirs[dir]
             .start
-            .as_ref()
-            .and_then(|start| start.proven.get(&key))
+            .as_mut()
+            .and_then(|start| start.proven.remove(&key))
             .map_or(Offset(0), |mark| mark.end);
         opening.floor = opening.recovery_point.max(proven);
         self.with_opening(id, |known| *known = opening);

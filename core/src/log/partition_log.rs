@@ -16,6 +16,7 @@ use super::epochs::Epochs;
 use super::frontier;
 use super::notice::{LogView, ReadId};
 use super::opening::Opening;
+use super::plan::CheckpointKind;
 use super::producers::{Producers, Undo};
 use super::segment::Segment;
 use crate::io::Name;
@@ -113,6 +114,8 @@ pub(super) struct Log {
     pub(super) epochs_pending_from: Option<Offset>,
     pub(super) epochs_writing: bool,
     pub(super) producers: Producers,
+    /// What the newest checkpoint of each kind that has come to this log says of it.
+    pub(super) checkpointed: [Option<Offset>; CheckpointKind::ALL.len()],
     /// Names of the metadata snapshots, and of what is left of unfinished ones, that were in its directory when it was opened.
     pub(super) checkpoints: Vec<Name>,
     /// Offsets of the producer snapshots in its directory.
@@ -175,6 +178,7 @@ impl Log {
             epochs_pending_from: None,
             epochs_writing: false,
             producers: Producers::default(),
+            checkpointed: [None; CheckpointKind::ALL.len()],
             checkpoints: Vec::new(),
             snapshots: BTreeSet::new(),
             full: None,

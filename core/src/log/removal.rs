@@ -71,6 +71,9 @@ impl LogStore {
             return id;
         };
         directory.logs.insert(id);
+        if let Some(shutdown) = &mut self.shutdown {
+            shutdown.keep(dir);
+        }
         if let Some(message) = directory.failed.clone() {
             self.take_offline(cx, id, message);
             return id;
@@ -141,11 +144,7 @@ impl LogStore {
         let key = (log.topic.clone(), log.partition);
         let mut stale = Vec::new();
         for kind in [CheckpointKind::RecoveryPoints, CheckpointKind::StartOffsets] {
-            let checkpoint = &self.dirs[log.dir].checkpoints[&kind];
-            let written = checkpoint.writing.as_ref();
-            if checkpoint.on_disk.get(&key).is_some_and(|o| o.0 > 0)
-                || written.is_some_and(|w| w.get(&key).is_some_and(|o| o.0 > 0))
-            {
+            if self.dirs[log.dir].checkpoints[&kind].knows_former(&key) {
                 stale.push(kind);
             }
         }
@@ -193,6 +192,7 @@ impl LogStore {
         let (dir, key) = (log.dir, (log.topic_id, log.partition));
         let old = log.name();
         log.state = State::Deleting;
+        self.leave_checkpoints(id);
         if self.by_topic.get(&key) == Some(&id) {
             self.by_topic.remove(&key);
         }
@@ -259,7 +259,9 @@ impl LogStore {
     pub(super) fn forget_log(&mut self, id: LogId) {
         if let Some(log) = self.logs[id.0 as usize].take() {
             self.dirs[log.dir].logs.remove(&id);
-            self.timers.retain(|(_, timer)| *timer != Timer::Flush(id));
+            if let Some(at) = log.flush_at {
+                self.timers.remove(&(at, Timer::Flush(id)));
+            }
         }
     }
 

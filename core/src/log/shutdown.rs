@@ -4,7 +4,7 @@
 //! writes its checkpoints, then the marker, then gives up its frontier files. A directory with a log that is offline gets no
 //! marker and keeps them.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
@@ -14,7 +14,7 @@ use crate::io::{Cx, DiskOp};
 
 use super::checkpoint;
 use super::frontier;
-use super::notice::{Notice, ReadError};
+use super::notice::{Notice, ReadError, ReadId};
 use super::partition_log::{Log, State};
 use super::plan::{CheckpointKind, Then, may, must};
 use super::reserve::RESERVE;
@@ -29,8 +29,13 @@ const CLOSE_PIECE: usize = 64;
 pub(super) struct Shutdown {
     broker_epoch: i64,
     phase: Phase,
-    to_close: VecDeque<LogId>,
+    /// From here on no log was looked at.
+    next: LogId,
+    /// Logs that had something under way when they were looked at.
+    busy: VecDeque<LogId>,
     closing: usize,
+    /// Directories with a log that is not closed: they get no marker.
+    kept: BTreeSet<usize>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +44,13 @@ enum Phase {
     Checkpoints,
     Marking,
     Done,
+}
+
+impl Shutdown {
+    /// A log of directory `dir` cannot be closed.
+    pub(super) fn keep(&mut self, dir: usize) {
+        self.kept.insert(dir);
+    }
 }
 
 impl LogStore {
@@ -50,24 +62,20 @@ impl LogStore {
             return;
         }
         self.timers.clear();
-        self.to_open.clear();
         self.retention_cursor = None;
-        let to_close: VecDeque<LogId> = self
-            .logs
-            .iter()
-            .flatten()
-            .filter(|log| log.is_online())
-            .map(|log| log.id)
-            .collect();
         // The directories of the logs are closed one after the other: what is read from disk ends now, and no such read begins.
-        for &id in &to_close {
-            self.fail_reads(id, &ReadError::Stopping);
+        let reads: Vec<ReadId> = self.cold.reads.keys().copied().collect();
+        for read in reads {
+            self.fail_read(read, ReadError::Stopping);
         }
+        self.cold.forget_all();
         self.shutdown = Some(Shutdown {
             broker_epoch,
             phase: Phase::Logs,
-            to_close,
+            next: LogId(0),
+            busy: VecDeque::new(),
             closing: 0,
+            kept: BTreeSet::new(),
         });
         for dir in 0..self.dirs.len() {
             self.give_up_reserve(cx, dir);
@@ -94,31 +102,48 @@ impl LogStore {
         let limit = self.config.concurrency.max(1);
         let mut busy = 0;
         for _ in 0..CLOSE_PIECE {
-            let Some(shutdown) = &mut self.shutdown else {
+            let count = self.logs.len();
+            let Some(shutdown) = self.shutdown.as_mut().filter(|s| s.closing < limit) else {
                 return;
             };
-            if shutdown.closing >= limit || (busy > 0 && busy >= shutdown.to_close.len()) {
+            let fresh = (shutdown.next.0 as usize) < count;
+            if !fresh && busy > 0 && busy >= shutdown.busy.len() {
                 return;
             }
-            let Some(id) = shutdown.to_close.pop_front() else {
+            let next = if fresh {
+                let next = shutdown.next;
+                shutdown.next = LogId(next.0 + 1);
+                Some(next)
+            } else {
+                shutdown.busy.pop_front()
+            };
+            let Some(id) = next else {
                 if shutdown.closing == 0 && shutdown.phase == Phase::Logs {
                     self.begin_final_checkpoints(cx);
                 }
                 return;
             };
-            match self.log(id) {
-                Some(log) if log.is_online() && !is_quiet(log) => {
+            match self.log(id).map(|log| (&log.state, log)) {
+                Some((State::Online, log)) if is_quiet(log) => self.close_log(cx, id),
+                Some((State::Online, _)) => {
                     busy += 1;
                     self.settle_log(cx, id);
                     if let Some(shutdown) = &mut self.shutdown {
-                        shutdown.to_close.push_back(id);
+                        shutdown.busy.push_back(id);
                     }
                 }
-                Some(log) if log.is_online() => self.close_log(cx, id),
-                _ => {}
+                Some((State::Creating(_) | State::Opening(_) | State::Offline(_), log)) => {
+                    let dir = log.dir;
+                    if let Some(shutdown) = &mut self.shutdown {
+                        shutdown.keep(dir);
+                    }
+                }
+                Some((State::Closed | State::Deleting, _)) | None => {}
             }
         }
-        if busy < CLOSE_PIECE {
+        let shutdown = self.shutdown.as_ref();
+        let fresh = shutdown.is_some_and(|s| (s.next.0 as usize) < self.logs.len());
+        if fresh || busy < CLOSE_PIECE {
             self.continues.insert(Continue::Close);
         }
     }
@@ -222,23 +247,20 @@ impl LogStore {
         };
         shutdown.phase = Phase::Marking;
         let content = checkpoint::encode_clean_shutdown(shutdown.broker_epoch);
+        let kept = std::mem::take(&mut shutdown.kept);
         for dir in 0..self.dirs.len() {
-            let logs = &self.logs;
             let directory = &mut self.dirs[dir];
             if directory.failed.is_some() {
                 continue;
             }
             let whole = !directory.unclosed
+                && !kept.contains(&dir)
                 && directory.frontier.is_some()
                 && directory.start.is_none()
                 && directory
                     .checkpoints
                     .values()
-                    .all(|c| !c.dirty && c.waits.is_empty())
-                && directory.logs.iter().all(|id| {
-                    let log = logs[id.0 as usize].as_ref();
-                    log.is_none_or(|log| matches!(log.state, State::Closed | State::Deleting))
-                });
+                    .all(|c| !c.dirty && c.waits.is_empty());
             if !whole {
                 directory.stopped = true;
                 continue;

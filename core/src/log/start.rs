@@ -3,19 +3,18 @@
 //! For each directory: list it, read its small files, check whose it is; then remove the clean marker and begin a new frontier
 //! file, both durably, before any log of it is opened, so that a crash from here on is seen as one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::event::Level;
 use crate::ids::{PartitionIndex, Uuid};
 use crate::io::{Cx, DiskDone, DiskError, DiskOp, Name};
 use crate::mark::Mark;
 
-use super::checkpoint::{self, decode_meta_properties, decode_offsets};
-use super::directory::checkpoint_name;
+use super::checkpoint::{self, OffsetsReader, decode_meta_properties};
+use super::directory::{Former, PIECE_OF_LOGS, checkpoint_name};
 use super::files::{FileResult, FileThen, StartFile};
 use super::frontier;
 use super::notice::{NewLog, Notice};
-use super::partition_log::State;
 use super::plan::{CheckpointKind, Then, may};
 use super::removal::DELETE_SUFFIX;
 use super::reserve::RESERVE;
@@ -31,17 +30,23 @@ const PAGE: u32 = 500;
 /// A directory that is being started.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Start {
-    logs: Vec<String>,
+    /// Directories of logs that are still to be opened.
+    logs: BTreeSet<String>,
     /// Directories of deleted logs.
     deleted: Vec<Name>,
     files_outstanding: usize,
     has_meta: bool,
+    /// Checkpoint files that are taken in; `None`: one that is damaged, and what was taken goes.
+    decoding: VecDeque<(CheckpointKind, Option<OffsetsReader>)>,
     frontiers: Vec<frontier::File>,
+    prover: Option<frontier::Prover>,
     /// What the frontier files prove.
     pub(super) proven: BTreeMap<frontier::LogKey, frontier::Mark>,
     /// There was a frontier file: the last life was ours.
     pub(super) had_frontier: bool,
     pub(super) done: bool,
+    /// A log went offline.
+    pub(super) broken: bool,
 }
 
 impl LogStore {
@@ -109,7 +114,7 @@ impl LogStore {
         if text.ends_with(DELETE_SUFFIX) {
             start.deleted.push(entry);
         } else if parse_log_name(text).is_some() {
-            start.logs.push(text.to_owned());
+            start.logs.insert(text.to_owned());
         } else {
             let message = format!(
                 "{}/{text} is no directory of a partition: it is left alone",
@@ -149,22 +154,22 @@ impl LogStore {
             Ok(content) => content,
             Err(error) => return self.fence(cx, dir, format!("reading {which:?}: {error}")),
         };
-        let path = self.dirs[dir].path.clone();
         match (which, content) {
             (StartFile::MetaProperties, Some(content)) => {
                 if let Err(message) = self.check_meta(dir, &content) {
                     return self.fatal(message);
                 }
             }
-            (StartFile::Checkpoint(kind), Some(content)) => match decode_offsets(&content) {
-                Some(offsets) => self.dirs[dir].checkpoint(kind).on_disk = offsets,
-                None => {
-                    let file = checkpoint_name(kind);
-                    let message =
-                        format!("{path}/{file} is damaged: the logs are read from their beginning");
-                    self.note(cx, Level::Warn, message);
+            (StartFile::Checkpoint(kind), Some(content)) => {
+                let reader = OffsetsReader::new(content);
+                if reader.is_none() {
+                    self.checkpoint_damaged(cx, dir, kind);
                 }
-            },
+                if let Some(start) = &mut self.dirs[dir].start {
+                    start.decoding.push_back((kind, reader));
+                }
+                return self.decode_more(cx, dir);
+            }
             (StartFile::Frontier(_), Some(content)) => {
                 if let (Some(file), Some(start)) =
                     (frontier::decode(content), &mut self.dirs[dir].start)
@@ -174,6 +179,53 @@ impl LogStore {
             }
             (_, None) => {}
         }
+        self.start_file_taken(cx, dir);
+    }
+
+    /// Takes the next lines of a checkpoint file.
+    pub(super) fn decode_more(&mut self, cx: &mut Cx<'_>, dir: usize) {
+        let directory = &mut self.dirs[dir];
+        let start = directory.start.as_mut();
+        let Some((kind, reader)) = start.and_then(|start| start.decoding.pop_front()) else {
+            return;
+        };
+        let former = &mut directory.checkpoint(kind).former;
+        let more = match reader {
+            Some(mut reader) => match reader.go_on(PIECE_OF_LOGS) {
+                Some((offsets, more)) => {
+                    let said = |(key, offset)| (key, Former { offset, until: 0 });
+                    former.extend(offsets.into_iter().map(said));
+                    more.then_some(Some(reader))
+                }
+                None => {
+                    self.checkpoint_damaged(cx, dir, kind);
+                    Some(None)
+                }
+            },
+            None => {
+                let gone = (0..PIECE_OF_LOGS).map_while(|_| former.pop_first());
+                (gone.count() == PIECE_OF_LOGS).then_some(None)
+            }
+        };
+        match (more, &mut self.dirs[dir].start) {
+            (Some(rest), Some(start)) => start.decoding.push_front((kind, rest)),
+            (_, _) => self.start_file_taken(cx, dir),
+        }
+        let start = self.dirs[dir].start.as_ref();
+        if start.is_some_and(|start| !start.decoding.is_empty()) {
+            self.continues.insert(Continue::Decode(dir));
+        }
+    }
+
+    fn checkpoint_damaged(&self, cx: &mut Cx<'_>, dir: usize, kind: CheckpointKind) {
+        let (path, file) = (&self.dirs[dir].path, checkpoint_name(kind));
+        let message = format!("{path}/{file} is damaged: the logs are read from their beginning");
+        self.note(cx, Level::Warn, message);
+    }
+
+    /// A file that the start of a directory asked for is here; with the last of them it goes on.
+    fn start_file_taken(&mut self, cx: &mut Cx<'_>, dir: usize) {
+        let path = self.dirs[dir].path.clone();
         let Some(start) = &mut self.dirs[dir].start else {
             return;
         };
@@ -186,7 +238,7 @@ impl LogStore {
                 "log directory {path} is not formatted: it has no meta.properties. Run `trialog format` first"
             ));
         }
-        self.make_ready(cx, dir);
+        self.prove_more(cx, dir);
     }
 
     /// Is this directory ours? The error is a sentence for the operator.
@@ -225,18 +277,31 @@ impl LogStore {
         Ok(())
     }
 
+    /// Finds out what the frontier files prove. A clean stop makes whatever they say void: everything was synced.
+    pub(super) fn prove_more(&mut self, cx: &mut Cx<'_>, dir: usize) {
+        let directory = &mut self.dirs[dir];
+        let was_clean = directory.was_clean;
+        let Some(start) = &mut directory.start else {
+            return;
+        };
+        let files = std::mem::take(&mut start.frontiers);
+        let prover = start.prover.get_or_insert_with(|| {
+            frontier::Prover::new(if was_clean { Vec::new() } else { files })
+        });
+        let Some(proven) = prover.go_on(PIECE_OF_LOGS) else {
+            self.continues.insert(Continue::Prove(dir));
+            return;
+        };
+        start.prover = None;
+        start.proven = proven;
+        self.make_ready(cx, dir);
+    }
+
     /// From here on a crash is a crash: the marker goes and a new frontier begins, durably.
     fn make_ready(&mut self, cx: &mut Cx<'_>, dir: usize) {
         let directory = &mut self.dirs[dir];
         directory.life = directory.last_frontier_number + 1;
         let was_clean = directory.was_clean;
-        if let Some(start) = &mut directory.start {
-            // A clean stop makes whatever a frontier file says void: everything was synced.
-            let files = std::mem::take(&mut start.frontiers);
-            if !was_clean {
-                start.proven = frontier::proven(files);
-            }
-        }
         cx.out.mark(if was_clean {
             Mark::CleanStart
         } else {
@@ -300,10 +365,12 @@ impl LogStore {
         }
         self.started = true;
         let dir = self.config.metadata_dir;
-        let has_metadata = self.dirs[dir]
-            .start
-            .as_ref()
-            .is_some_and(|start| start.logs.iter().any(|log| log == METADATA_LOG));
+        let mut has_metadata = false;
+        for (at, directory) in self.dirs.iter_mut().enumerate() {
+            let start = directory.start.as_mut();
+            let found = start.is_some_and(|start| start.logs.remove(METADATA_LOG));
+            has_metadata |= found && at == dir;
+        }
         if has_metadata {
             self.opening += 1;
             self.open_log(cx, dir, METADATA_LOG);
@@ -321,30 +388,6 @@ impl LogStore {
 
     /// The metadata log is open: the others follow.
     pub(super) fn metadata_opened(&mut self, cx: &mut Cx<'_>) {
-        let mut seen = BTreeSet::new();
-        for dir in 0..self.dirs.len() {
-            if self.dirs[dir].failed.is_some() {
-                continue;
-            }
-            let logs = match &mut self.dirs[dir].start {
-                Some(start) => std::mem::take(&mut start.logs),
-                None => Vec::new(),
-            };
-            for log in logs {
-                if log == METADATA_LOG {
-                    continue;
-                }
-                if seen.insert(log.clone()) {
-                    self.to_open.push_back((dir, log));
-                } else {
-                    let message = format!(
-                        "{}/{log} is in another log directory too: it is left alone",
-                        self.dirs[dir].path
-                    );
-                    self.note(cx, Level::Error, message);
-                }
-            }
-        }
         let every = self.config.checkpoint_interval_ms;
         self.set_timer(cx, every, Timer::Checkpoint);
         let every = self.config.retention_check_interval_ms;
@@ -354,19 +397,47 @@ impl LogStore {
 
     /// Opens further logs, up to the limit at a time.
     pub(super) fn open_more(&mut self, cx: &mut Cx<'_>) {
+        if self.shutdown.is_some() {
+            return;
+        }
         while self.opening < self.config.concurrency.max(1) {
-            let Some((dir, log)) = self.to_open.pop_front() else {
+            let Some((dir, log)) = self.next_to_open(cx) else {
                 break;
             };
-            if self.dirs[dir].failed.is_none() {
-                self.opening += 1;
-                self.open_log(cx, dir, &log);
-            }
+            self.opening += 1;
+            self.open_log(cx, dir, &log);
         }
-        if self.opening == 0 && self.to_open.is_empty() && !self.all_open {
+        if self.opening == 0 && !self.all_open {
             self.all_open = true;
             self.all_opened(cx);
         }
+    }
+
+    /// The first of the logs, by name, that are still to be opened; of several directories that hold one the first.
+    fn next_to_open(&mut self, cx: &mut Cx<'_>) -> Option<(usize, String)> {
+        let works = self.dirs.iter().filter(|dir| dir.failed.is_none());
+        let first = works.filter_map(|dir| dir.start.as_ref()?.logs.first());
+        let log = first.min()?.clone();
+        let mut found = None;
+        for dir in 0..self.dirs.len() {
+            let directory = &mut self.dirs[dir];
+            let start = directory
+                .start
+                .as_mut()
+                .filter(|_| directory.failed.is_none());
+            if !start.is_some_and(|start| start.logs.remove(&log)) {
+                continue;
+            }
+            if found.is_none() {
+                found = Some(dir);
+            } else {
+                let path = &directory.path;
+                let message =
+                    format!("{path}/{log} is in another log directory too: it is left alone");
+                self.note(cx, Level::Error, message);
+            }
+        }
+        Some((found?, log))
     }
 
     /// A log that was found at start is open or offline.
@@ -377,17 +448,11 @@ impl LogStore {
 
     fn all_opened(&mut self, cx: &mut Cx<'_>) {
         for dir in 0..self.dirs.len() {
-            let logs = &self.logs;
             let directory = &mut self.dirs[dir];
-            if directory.start.take().is_none() || directory.failed.is_some() {
+            let Some(start) = directory.start.take() else {
                 continue;
-            }
-            let whole = directory.logs.iter().all(|id| {
-                logs[id.0 as usize]
-                    .as_ref()
-                    .is_none_or(|log| !matches!(log.state, State::Offline(_)))
-            });
-            if whole {
+            };
+            if directory.failed.is_none() && !start.broken {
                 // What they prove is in the next checkpoint of recovery points.
                 let old = std::mem::take(&mut directory.old_frontiers);
                 directory.retired_frontiers.extend(old);

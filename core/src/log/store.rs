@@ -88,8 +88,7 @@ pub struct LogStore {
     /// The batches in memory, oldest first.
     pub(super) hot_order: VecDeque<(LogId, Offset)>,
     pub(super) hot_bytes: u64,
-    /// Logs that wait to be opened at start, and how many are being opened.
-    pub(super) to_open: VecDeque<(usize, String)>,
+    /// How many logs that were found at start are being opened.
     pub(super) opening: usize,
     pub(super) started: bool,
     pub(super) all_open: bool,
@@ -102,6 +101,10 @@ pub struct LogStore {
 /// Long work that is done in pieces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Continue {
+    /// A checkpoint file of a directory that starts is taken in.
+    Decode(usize),
+    /// What the frontier files of a directory prove is found out.
+    Prove(usize),
     /// A checkpoint file of a directory is being put together.
     Checkpoints(usize),
     /// Retention goes over the logs.
@@ -139,7 +142,6 @@ impl LogStore {
             retention_cursor: None,
             hot_order: VecDeque::new(),
             hot_bytes: 0,
-            to_open: VecDeque::new(),
             opening: 0,
             started: false,
             all_open: false,
@@ -256,6 +258,8 @@ impl LogStore {
     pub fn on_wakeup(&mut self, cx: &mut Cx<'_>) {
         if let Some(next) = self.continues.pop_first() {
             match next {
+                Continue::Decode(dir) => self.decode_more(cx, dir),
+                Continue::Prove(dir) => self.prove_more(cx, dir),
                 Continue::Checkpoints(dir) => self.build_checkpoints(cx, dir),
                 Continue::Retention => self.continue_retention(cx),
                 Continue::Open => self.open_more(cx),
@@ -727,6 +731,13 @@ impl LogStore {
         let name = log.name();
         let is_metadata = log.topic == METADATA_TOPIC;
         log.state = State::Offline(message.clone());
+        let dir = log.dir;
+        if let Some(start) = self.dirs.get_mut(dir).and_then(|dir| dir.start.as_mut()) {
+            start.broken = true;
+        }
+        if let Some(shutdown) = &mut self.shutdown {
+            shutdown.keep(dir);
+        }
         self.forget_unsynced(id);
         self.fail_reads(id, &ReadError::Offline(message.clone()));
         cx.out.event(Event::PartitionOffline {

@@ -37,8 +37,8 @@ use crate::work::ValidBatch;
 /// The greatest `kraft.version` that is implemented: voters as records, with the directory of each (KIP-853).
 pub const KRAFT_VERSION_MAX: i16 = 1;
 
-/// How much of the log is read at a time when it is replayed, in bytes.
-const PIECE_BYTES: u32 = 1 << 20;
+/// How much of the log is read at a time when it is replayed, in bytes: some hundred records.
+const PIECE_BYTES: u32 = 64 << 10;
 
 /// Who this voter is, and when it writes snapshots.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! The store on a disk that may do whatever the boundary's contract allows.
 
+mod checkpoints;
 mod damage;
 mod disk;
 mod full;
