@@ -6,7 +6,6 @@ use crate::ids::{LeaderEpoch, LogId, Offset};
 use crate::io::{Cx, DiskDone, DiskError, DiskOp};
 use crate::mark::Mark;
 use crate::mutant::Mutant;
-use crate::rng::Purpose;
 use crate::wire::Parts;
 use crate::wire::batch::{BatchHeader, PREFIX_LEN, prefix};
 
@@ -79,7 +78,8 @@ impl LogStore {
         let last = header.last_offset();
         let now = cx.now.wall;
         let full = log.segments.last().is_some_and(|active| {
-            active.must_roll(&log.config, size, header.max_timestamp, last, now)
+            let age_max = active.age_max_ms(&log.config, cx.rng, id);
+            active.must_roll(&log.config, age_max, size, header.max_timestamp, last, now)
         });
         if full {
             self.roll(cx, id);
@@ -436,17 +436,10 @@ impl LogStore {
             return;
         };
         let (dir, handle, base) = (log.dir, log.handle, log.end);
-        let bound = u64::try_from(log.config.segment_jitter_ms).unwrap_or(0);
-        let nth = u64::try_from(base.0).unwrap_or(0);
-        let jitter = cx
-            .rng
-            .below(bound, Purpose::SegmentJitter, u64::from(id.0), nth);
         let old = log.active();
         old.finish_index(cx.mutants);
         let old_base = old.base;
-        let jitter = i64::try_from(jitter).unwrap_or(0);
-        log.segments
-            .push(Segment::new(base, file, cx.now.wall, jitter));
+        log.segments.push(Segment::new(base, file, cx.now.wall));
         cx.out.mark(Mark::SegmentRolled);
         let create = must(DiskOp::Create {
             dir: handle,

@@ -306,7 +306,7 @@ impl LogStore {
                         sealed: whole,
                         index: None,
                         max: None,
-                        ..Segment::new(offset, FileId(0), now, 0)
+                        ..Segment::new(offset, FileId(0), now)
                     });
                 }
                 ".snapshot" => {
@@ -595,7 +595,7 @@ impl LogStore {
             ..opening
         }));
         if log.segments.is_empty() {
-            let segment = Segment::new(log.start, new_file, cx.now.wall, 0);
+            let segment = Segment::new(log.start, new_file, cx.now.wall);
             let base = segment.base;
             log.segments.push(segment);
             let create = must(DiskOp::Create {

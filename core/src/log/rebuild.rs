@@ -48,7 +48,7 @@ impl LogStore {
         self.note(cx, Level::Warn, message);
         cx.out.mark(Mark::IndexRebuilt);
         let rebuild = Rebuild {
-            made: Segment::new(segment, FileId(0), cx.now.wall, 0),
+            made: Segment::new(segment, FileId(0), cx.now.wall),
             expected: segment,
             waiting: vec![waiting],
         };

@@ -83,7 +83,7 @@ impl LogStore {
             return id;
         };
         log.configured = true;
-        let mut segment = Segment::new(Offset(0), file, cx.now.wall, 0);
+        let mut segment = Segment::new(Offset(0), file, cx.now.wall);
         segment.creating = None;
         log.segments.push(segment);
         let Some(dir_name) = Name::new(log.name()) else {

@@ -1,8 +1,9 @@
 //! One segment of a log: a file of batches and its indexes. Kafka's `LogSegment`.
 
-use crate::ids::{FileId, Offset};
+use crate::ids::{FileId, LogId, Offset};
 use crate::io::Name;
 use crate::mutant::Mutants;
+use crate::rng::{Purpose, Rng};
 use crate::time::WallMs;
 use crate::wire::Parts;
 use crate::wire::batch::{BatchHeader, NO_TIMESTAMP};
@@ -47,13 +48,11 @@ pub(super) struct Segment {
     pub(super) created: WallMs,
     /// When it was last appended to or opened.
     pub(super) modified: WallMs,
-    /// How much earlier than `segment.ms` it rolls.
-    pub(super) jitter_ms: i64,
 }
 
 impl Segment {
     /// An empty segment whose file is being created as `file`.
-    pub(super) fn new(base: Offset, file: FileId, now: WallMs, jitter_ms: i64) -> Segment {
+    pub(super) fn new(base: Offset, file: FileId, now: WallMs) -> Segment {
         Segment {
             base,
             size: 0,
@@ -68,14 +67,24 @@ impl Segment {
             first_timestamp: None,
             created: now,
             modified: now,
-            jitter_ms,
         }
+    }
+
+    /// How old it may become: `segment.ms`, less a draw of its own below `segment.jitter.ms`, so that segments that began or were
+    /// opened together do not all end together.
+    pub(super) fn age_max_ms(&self, config: &LogConfig, rng: &Rng, log: LogId) -> i64 {
+        let bound = config.segment_jitter_ms.min(config.segment_ms);
+        let bound = u64::try_from(bound).unwrap_or(0);
+        let nth = u64::try_from(self.base.0).unwrap_or(0);
+        let jitter = rng.below(bound, Purpose::SegmentJitter, u64::from(log.0), nth);
+        config.segment_ms - i64::try_from(jitter).unwrap_or(0)
     }
 
     /// Must a new segment begin before a batch of `size` bytes? Kafka's rule.
     pub(super) fn must_roll(
         &self,
         config: &LogConfig,
+        age_max_ms: i64,
         size: usize,
         max_timestamp: i64,
         last: Offset,
@@ -90,7 +99,7 @@ impl Segment {
             .as_ref()
             .is_some_and(|index| index.is_full(config.segment_index_bytes));
         self.size as usize + size > config.segment_bytes as usize
-            || (self.size > 0 && waited > config.segment_ms.saturating_sub(self.jitter_ms))
+            || (self.size > 0 && waited > age_max_ms)
             || full
             || relative(self.base, last).is_none()
     }

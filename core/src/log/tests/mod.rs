@@ -5,6 +5,7 @@ mod damage;
 mod disk;
 mod full;
 mod recovery;
+mod rolling;
 mod world;
 
 use proptest::prelude::*;
