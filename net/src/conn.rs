@@ -160,16 +160,16 @@ async fn read_all(
                     return CloseReason::Failed;
                 }
                 if let Some(place) = &mut place {
-                    place.extend();
+                    place.forgive();
                 }
                 continue;
             }
         };
         match read {
             Ok(0) => return CloseReason::PeerClosed,
-            Ok(_) => {
+            Ok(bytes) => {
                 if let Some(place) = &mut place {
-                    place.got_more();
+                    place.got_more(bytes);
                 }
             }
             Err(_) => return CloseReason::Failed,

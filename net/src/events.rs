@@ -24,7 +24,7 @@ pub fn tell(event: &Event) {
                     "Closed connection {conn}: {address} has the {limit} connections that max.connections.per.ip or its overrides allow."
                 ),
                 None => warn!(
-                    "Closed connection {conn}: there are more than the {limit} connections that max.connections allows."
+                    "Closed connection {conn}: there are the {limit} connections that max.connections allows, and others wait."
                 ),
             },
             CloseWhy::Idle | CloseWhy::Shutdown | CloseWhy::AcksZeroFailed => {

@@ -1,58 +1,84 @@
 //! What frames that have begun to arrive may hold together.
 //!
 //! A length field costs a peer four bytes. Up to [`FREE`] bytes of a frame are read from anybody; the rest of a larger one is
-//! read once all of it has a place here, in the order of asking, so that whoever has a place can finish. A peer that
-//! takes its time over a place while others wait for one loses it.
+//! read once all of it has a place here, so that whoever has a place can finish. Who waits is served in turns: the one that
+//! has waited longest, then the one that needs least. While others wait, a place is for those whose frame arrives: a peer that
+//! makes no good speed loses it after a moment, which is the shorter the more is waited for. A slow peer loses nothing
+//! as long as there is room.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 /// Bytes of a frame that need no place.
 pub const FREE: usize = 128 * 1024;
-/// While others wait, a frame may take this long, and further time for its bytes.
-const PATIENCE_MIN: Duration = Duration::from_secs(10);
-const BYTES_PER_SECOND_MIN: usize = 1 << 20;
-/// While others wait, the next byte may take this long.
-const SILENCE_MAX: Duration = Duration::from_secs(5);
-/// Places are counted in units of this many bytes.
-const UNIT: usize = 1024;
+/// Good speed: so fast that a whole frame takes at most this long.
+const WHOLE_WITHIN: Duration = Duration::from_secs(10);
+/// While others wait, a frame may be behind good speed by so much; less if they wait for more than all that there is.
+const PATIENCE_MAX: Duration = Duration::from_millis(500);
+/// Not less than it takes to send a lost packet again.
+const PATIENCE_MIN: Duration = Duration::from_millis(200);
 
 /// Shared by all connections.
 #[derive(Clone, Debug)]
 pub struct FrameMemory {
-    units: Arc<Semaphore>,
-    units_max: usize,
-    waiting: Arc<AtomicUsize>,
+    ledger: Arc<Mutex<Ledger>>,
+}
+
+#[derive(Debug)]
+struct Ledger {
+    bytes_max: usize,
+    free: usize,
+    /// In the order of asking.
+    waiting: BTreeMap<u64, Asker>,
+    /// What they need together.
+    wanted: usize,
+    asked: u64,
+    /// The next place is for the one that needs least, not for the one that has waited longest.
+    least_is_next: bool,
+}
+
+#[derive(Debug)]
+struct Asker {
+    bytes: usize,
+    give: oneshot::Sender<Room>,
+}
+
+/// Bytes that are taken from the ledger until it is dropped.
+#[derive(Debug)]
+struct Room {
+    memory: FrameMemory,
+    bytes: usize,
 }
 
 /// Room for one frame, until it is dropped.
 #[derive(Debug)]
 pub struct Place {
-    _units: OwnedSemaphorePermit,
-    whole_by: Instant,
-    more_by: Instant,
+    room: Room,
+    frame_bytes: usize,
+    /// When good speed would have brought what has come; never in the future.
+    paid_until: Instant,
 }
 
 impl Place {
-    /// More of the frame has come.
-    pub fn got_more(&mut self) {
-        self.more_by = Instant::now() + SILENCE_MAX;
+    /// So many bytes of the frame have come.
+    pub fn got_more(&mut self, bytes: usize) {
+        let worth = WHOLE_WITHIN.mul_f64(bytes as f64 / self.frame_bytes as f64);
+        self.paid_until = (self.paid_until + worth).min(Instant::now());
     }
 
     /// From then on it may be taken away if others wait.
     #[must_use]
     pub fn overdue_at(&self) -> Instant {
-        self.more_by.min(self.whole_by)
+        self.paid_until + self.room.memory.patience()
     }
 
-    /// Nobody waits: it may be kept for as long again.
-    pub fn extend(&mut self) {
-        self.got_more();
-        self.whole_by = self.whole_by.max(self.more_by);
+    /// Nobody waits: what is overdue is forgiven.
+    pub fn forgive(&mut self) {
+        self.paid_until = Instant::now();
     }
 }
 
@@ -60,58 +86,120 @@ impl FrameMemory {
     /// Room for `bytes`, but for one frame in any case.
     #[must_use]
     pub fn new(bytes: u64) -> FrameMemory {
-        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-        let units_max = (bytes / UNIT).clamp(1, Semaphore::MAX_PERMITS);
+        let bytes_max = usize::try_from(bytes).unwrap_or(usize::MAX);
+        let ledger = Ledger {
+            bytes_max,
+            free: bytes_max,
+            waiting: BTreeMap::new(),
+            wanted: 0,
+            asked: 0,
+            least_is_next: false,
+        };
         FrameMemory {
-            units: Arc::new(Semaphore::new(units_max)),
-            units_max,
-            waiting: Arc::default(),
+            ledger: Arc::new(Mutex::new(ledger)),
         }
     }
 
     /// Waits for the room that a frame of `bytes` takes. May be cancelled.
     pub async fn place(&self, bytes: usize) -> Place {
-        let units = bytes.div_ceil(UNIT).min(self.units_max);
-        #[cfg(madsim)]
-        let units = planted::unbounded(units);
-        let units = u32::try_from(units).unwrap_or(u32::MAX);
-        let units = match self.units.clone().try_acquire_many_owned(units) {
-            Ok(units) => units,
-            Err(_) => {
-                let _waiting = Waiting::new(&self.waiting);
-                let acquired = self.units.clone().acquire_many_owned(units).await;
-                acquired.expect("the semaphore is never closed")
-            }
-        };
-        let seconds = (bytes / BYTES_PER_SECOND_MIN) as u64;
-        let now = Instant::now();
+        let (asking, given) = self.ask(bytes);
+        let room = given.await.expect("whoever asks is answered");
+        drop(asking);
         Place {
-            _units: units,
-            whole_by: now + PATIENCE_MIN + Duration::from_secs(seconds),
-            more_by: now + SILENCE_MAX,
+            room,
+            frame_bytes: bytes.max(1),
+            paid_until: Instant::now(),
         }
+    }
+
+    fn ask(&self, bytes: usize) -> (Asking<'_>, oneshot::Receiver<Room>) {
+        let (give, given) = oneshot::channel();
+        let mut ledger = self.lock();
+        #[cfg(madsim)]
+        let bytes = planted::unbounded(bytes);
+        let bytes = bytes.min(ledger.bytes_max);
+        ledger.wanted += bytes;
+        ledger.asked += 1;
+        let nth = ledger.asked;
+        ledger.waiting.insert(nth, Asker { bytes, give });
+        drop(ledger);
+        self.serve();
+        (Asking { memory: self, nth }, given)
+    }
+
+    /// Gives room to those whose turn it is, as long as there is some.
+    fn serve(&self) {
+        while let Some(asker) = self.next() {
+            let (memory, bytes) = (self.clone(), asker.bytes);
+            // Nobody is there: then it comes back by itself.
+            let _ = asker.give.send(Room { memory, bytes });
+        }
+    }
+
+    fn next(&self) -> Option<Asker> {
+        let mut ledger = self.lock();
+        let nth = if ledger.least_is_next {
+            let least = |(nth, asker): (&u64, &Asker)| (asker.bytes, *nth);
+            ledger.waiting.iter().map(least).min()?.1
+        } else {
+            *ledger.waiting.first_key_value()?.0
+        };
+        if ledger.waiting[&nth].bytes > ledger.free {
+            return None;
+        }
+        let asker = ledger.take(nth)?;
+        ledger.free -= asker.bytes;
+        ledger.least_is_next = !ledger.least_is_next;
+        Some(asker)
     }
 
     /// Does anybody wait for room?
     #[must_use]
     pub fn is_short(&self) -> bool {
-        self.waiting.load(Ordering::Relaxed) > 0
+        !self.lock().waiting.is_empty()
+    }
+
+    /// How far a frame may be behind good speed.
+    fn patience(&self) -> Duration {
+        let ledger = self.lock();
+        let rounds = 1 + ledger.wanted / ledger.bytes_max.max(1);
+        (PATIENCE_MAX / u32::try_from(rounds).unwrap_or(u32::MAX)).max(PATIENCE_MIN)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().expect("nothing panics while it is held")
     }
 }
 
-/// One that waits, also if it gives up.
-struct Waiting<'a>(&'a AtomicUsize);
-
-impl Waiting<'_> {
-    fn new(count: &AtomicUsize) -> Waiting<'_> {
-        count.fetch_add(1, Ordering::Relaxed);
-        Waiting(count)
+impl Ledger {
+    /// It waits no more.
+    fn take(&mut self, nth: u64) -> Option<Asker> {
+        let asker = self.waiting.remove(&nth)?;
+        self.wanted -= asker.bytes;
+        Some(asker)
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for Room {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.memory.lock().free += self.bytes;
+        self.memory.serve();
+    }
+}
+
+/// One that waits, until it has got its room or gives up.
+struct Asking<'a> {
+    memory: &'a FrameMemory,
+    nth: u64,
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        let waited = self.memory.lock().take(self.nth);
+        if waited.is_some() {
+            // It may have stood in the way of others.
+            self.memory.serve();
+        }
     }
 }
 
@@ -160,11 +248,70 @@ pub mod planted {
     /// Every frame has its place at once.
     pub static UNBOUNDED: AtomicBool = AtomicBool::new(false);
 
-    pub(super) fn unbounded(units: usize) -> usize {
+    pub(super) fn unbounded(bytes: usize) -> usize {
         if UNBOUNDED.load(Ordering::Relaxed) {
             0
         } else {
-            units
+            bytes
         }
+    }
+}
+
+#[cfg(all(test, not(madsim)))]
+mod tests {
+    use super::*;
+    use futures::FutureExt;
+    use std::pin::pin;
+
+    #[test]
+    fn turns_go_to_who_waits_longest_and_to_who_needs_least() {
+        let memory = FrameMemory::new(100);
+        let first = memory.place(100).now_or_never().expect("there is room");
+        let mut large = pin!(memory.place(90));
+        let mut larger = pin!(memory.place(95));
+        let mut small = pin!(memory.place(10));
+        for waiting in [&mut large, &mut larger, &mut small] {
+            assert!(waiting.now_or_never().is_none());
+        }
+        // The first place was a turn of who waits longest.
+        drop(first);
+        let small = small.now_or_never().expect("it needs least");
+        let large = large.now_or_never().expect("it waited longest");
+        assert!((&mut larger).now_or_never().is_none() && memory.is_short());
+        drop((small, large));
+        assert!(larger.now_or_never().is_some() && !memory.is_short());
+    }
+
+    #[test]
+    fn who_gives_up_leaves_no_trace() {
+        let memory = FrameMemory::new(100);
+        let first = memory.place(60).now_or_never().expect("there is room");
+        {
+            let mut gives_up = pin!(memory.place(50));
+            assert!((&mut gives_up).now_or_never().is_none());
+            drop(first);
+            // Its room is on the way, and comes back.
+        }
+        assert!(!memory.is_short());
+        assert!(memory.place(100).now_or_never().is_some());
+        // More than there is: all of it.
+        assert!(memory.place(1000).now_or_never().is_some());
+        assert_eq!(memory.lock().free, 100);
+    }
+
+    #[test]
+    fn patience_is_shorter_the_more_is_waited_for() {
+        let memory = FrameMemory::new(100);
+        let mut place = memory.place(100).now_or_never().expect("there is room");
+        assert_eq!(memory.patience(), PATIENCE_MAX);
+        let before = place.overdue_at();
+        place.got_more(100);
+        let now = Instant::now();
+        assert!(place.overdue_at() >= before && place.overdue_at() <= now + PATIENCE_MAX);
+        let mut waiting: Vec<_> = (0..9).map(|_| Box::pin(memory.place(60))).collect();
+        for one in &mut waiting {
+            assert!(one.now_or_never().is_none());
+        }
+        assert_eq!(memory.patience(), PATIENCE_MIN);
     }
 }
