@@ -1,7 +1,8 @@
 //! Hostile bytes: whatever arrives, decoding gives a message or an error, in memory bounded by the size of the frame.
 //!
-//! The tests marked as fuzz entries run a bounded number of inputs here; `cargo bolero test -p trialog-tests NAME` runs
-//! them under a fuzzer.
+//! The tests marked as fuzz entries run a bounded number of inputs here. With cargo-bolero and a nightly toolchain they run under a
+//! fuzzer: `cargo bolero test --toolchain nightly --sanitizer NONE -p trialog-tests NAME` (address sanitizer does not link with the
+//! C libraries of the tests).
 #![cfg(not(madsim))]
 
 use std::alloc::{GlobalAlloc, Layout, System};
