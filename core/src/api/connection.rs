@@ -71,6 +71,8 @@ struct Connection {
     /// Bytes of answers that did not reach the operating system.
     unsent: u64,
     paused: bool,
+    /// It has found room and counts; else it waits, paused, for its turn.
+    admitted: bool,
     /// Bytes last moved in either direction.
     active: Instant,
     /// When it is looked at next: its place among the checks.
@@ -110,6 +112,8 @@ pub struct Connections {
     /// Requests that have not begun.
     waiting: usize,
     quotas: ConnectionQuotas,
+    /// Those that wait for room, of each listener in the order of their coming.
+    unadmitted: BTreeSet<(ListenerId, ConnId)>,
     /// Paused because `held` or `waiting` was above its limit.
     starved: BTreeSet<ConnId>,
     /// When to look whether a connection is idle: once a connection, moved when it is looked at.
@@ -133,6 +137,7 @@ impl Connections {
             unsent: 0,
             waiting: 0,
             quotas,
+            unadmitted: BTreeSet::new(),
             starved: BTreeSet::new(),
             checks: BTreeSet::new(),
             ready: BTreeSet::new(),
@@ -150,7 +155,6 @@ impl Connections {
         peer: String,
         out: &mut Effects,
     ) {
-        let admission = self.quotas.opened(listener, &peer);
         let connection = Connection {
             listener,
             peer,
@@ -158,20 +162,54 @@ impl Connections {
             running: VecDeque::new(),
             unsent: 0,
             paused: false,
+            admitted: false,
             active: now,
             check_at: now + self.limits.idle,
             gone: false,
             closing: false,
         };
         self.connections.insert(conn, connection);
-        self.checks.insert((now + self.limits.idle, conn));
-        match admission {
+        let before = (listener, ConnId(0))..=(listener, conn);
+        let before = self.unadmitted.range(before).count();
+        if before == 0 && self.quotas.has_room(listener) {
+            self.admit(now, conn, out);
+        } else if before < self.quotas.backlog_max() {
+            self.unadmitted.insert((listener, conn));
+            self.settle(conn, out);
+        } else {
+            let why = self.quotas.too_many(listener);
+            self.refuse(conn, why, out);
+        }
+        let limit = self.limits.frame_bytes;
+        if self.connections.get(&conn).is_some_and(|c| !c.closing) {
+            out.push(Effect::FrameLimit { conn, limit });
+        }
+    }
+
+    /// There is room for it.
+    fn admit(&mut self, now: Instant, conn: ConnId, out: &mut Effects) {
+        let Some(connection) = self.connections.get_mut(&conn) else {
+            return;
+        };
+        connection.admitted = true;
+        connection.active = now;
+        connection.check_at = now + self.limits.idle;
+        self.checks.insert((connection.check_at, conn));
+        match self.quotas.opened(connection.listener, &connection.peer) {
             Admission::Refused(why) => return self.refuse(conn, why, out),
             Admission::InPlaceOfAnother => self.displace_one(out),
             Admission::Accepted => {}
         }
-        let limit = self.limits.frame_bytes;
-        out.push(Effect::FrameLimit { conn, limit });
+        self.settle(conn, out);
+    }
+
+    /// One has ended: whoever waited longest takes its place.
+    fn admit_waiting(&mut self, now: Instant, out: &mut Effects) {
+        let has_room = |waits: &&(ListenerId, ConnId)| self.quotas.has_room(waits.0);
+        if let Some(next) = self.unadmitted.iter().find(has_room).copied() {
+            self.unadmitted.remove(&next);
+            self.admit(now, next.1, out);
+        }
     }
 
     fn refuse(&mut self, conn: ConnId, why: CloseWhy, out: &mut Effects) {
@@ -191,8 +229,10 @@ impl Connections {
             let (requests, bytes) = self.drop_queued(conn);
             self.held -= bytes;
             self.waiting -= requests;
-            let why = self.quotas.too_many();
-            self.refuse(conn, why, out);
+            if let Some(connection) = self.connections.get(&conn) {
+                let why = self.quotas.too_many(connection.listener);
+                self.refuse(conn, why, out);
+            }
         }
     }
 
@@ -234,18 +274,23 @@ impl Connections {
     }
 
     /// The connection has ended. Returns the requests that were begun and are not answered: those that change something go on.
-    pub fn closed(&mut self, conn: ConnId) -> Vec<RequestId> {
+    pub fn closed(&mut self, now: Instant, conn: ConnId, out: &mut Effects) -> Vec<RequestId> {
         let Some(connection) = self.connections.get_mut(&conn) else {
             return Vec::new();
         };
-        if !std::mem::replace(&mut connection.gone, true) {
+        let counted = connection.admitted && !connection.gone;
+        connection.gone = true;
+        if counted {
             self.quotas.closed(connection.listener, &connection.peer);
         }
+        self.unadmitted.remove(&(connection.listener, conn));
         self.unsent -= std::mem::take(&mut connection.unsent);
         self.starved.remove(&conn);
         self.ready.insert(conn);
         let begun = connection.running.iter().map(|running| running.id);
-        begun.collect()
+        let begun = begun.collect();
+        self.admit_waiting(now, out);
+        begun
     }
 
     /// Nothing that waits on a connection begins any more.
@@ -404,7 +449,8 @@ impl Connections {
         } else {
             (PIPELINED_MAX, UNSENT_MAX)
         };
-        let pause = starved || unanswered >= most || connection.unsent > unsent_most;
+        let waits = !connection.admitted;
+        let pause = waits || starved || unanswered >= most || connection.unsent > unsent_most;
         if pause == connection.paused {
             return;
         }
@@ -477,6 +523,7 @@ impl Connections {
 
     /// Closes every connection that waits for nothing; true once none is left to wait for.
     pub fn close_all(&mut self, out: &mut Effects) {
+        self.unadmitted.clear();
         for (conn, connection) in &mut self.connections {
             if !connection.gone && !connection.closing {
                 let (requests, bytes) = connection.drop_queued();
@@ -526,6 +573,7 @@ impl Connections {
             }
             out.number(i64::try_from(own.unsent).unwrap_or(i64::MAX));
             out.flag(own.paused);
+            out.flag(own.admitted);
             out.flag(own.gone);
             out.flag(own.closing);
             out.moment(own.active);
@@ -546,8 +594,12 @@ impl Connections {
         assert_eq!(held as u64, self.held, "bytes of unanswered requests");
         let waiting: usize = self.connections.values().map(|c| c.queued.len()).sum();
         assert_eq!(waiting, self.waiting, "requests that have not begun");
-        let open = self.connections.values().filter(|c| !c.gone).count();
-        assert_eq!(open, self.quotas.len(), "connections that are counted");
+        let open = self.connections.values().filter(|c| !c.gone && c.admitted);
+        assert_eq!(
+            open.count(),
+            self.quotas.len(),
+            "connections that are counted"
+        );
         let unsent: u64 = self.connections.values().map(|c| c.unsent).sum();
         assert_eq!(unsent, self.unsent, "bytes of unsent answers");
         let running: usize = self.connections.values().map(|c| c.running.len()).sum();

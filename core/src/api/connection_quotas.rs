@@ -1,9 +1,10 @@
 //! How many connections there may be: of one address, and in all (Kafka's `ConnectionQuotas`).
 //!
-//! Owns the counts. Brokers' and controllers' listeners count apart, as in Kafka each has a socket server of its own. Where Kafka lets
-//! a connection beyond `max.connections` wait unaccepted, it is closed here: a client tries again either way. The listener of other
-//! brokers is never refused for that limit if clients have one of their own; then the connection that was idle longest gives way.
-//! Never closes anything itself.
+//! Owns the counts. Brokers' and controllers' listeners count apart, as in Kafka each has a socket server of its own. A connection
+//! beyond `max.connections`, or beyond that of its listener, waits until another one has ended: as Kafka leaves it unaccepted, it is
+//! left unread here, and counts once its turn comes. Beyond `socket.listen.backlog.size` of a listener no more wait. The listener of other
+//! brokers does not wait for the limit of all if clients have a listener of their own; then the connection that was idle longest
+//! gives way. Never closes anything itself.
 
 use std::collections::BTreeMap;
 
@@ -39,6 +40,10 @@ pub enum Admission {
 pub struct ConnectionQuotas {
     /// `max.connections`.
     total_max: u32,
+    /// `listener.name.NAME.max.connections`, in the order of `listeners`; `max.connections` where it is not set.
+    listener_max: Vec<u32>,
+    /// `socket.listen.backlog.size`.
+    backlog_max: usize,
     /// `max.connections.per.ip`.
     per_ip_max: u32,
     /// `max.connections.per.ip.overrides`.
@@ -47,6 +52,8 @@ pub struct ConnectionQuotas {
     roles: Vec<Role>,
     /// By whether it is a controller's, and address.
     per_ip: BTreeMap<(bool, String), u32>,
+    /// In the order of `listeners`.
+    listener_counts: Vec<u32>,
     /// Brokers', controllers'.
     totals: [u32; 2],
 }
@@ -73,8 +80,14 @@ impl ConnectionQuotas {
         };
         ConnectionQuotas {
             total_max: number("max.connections"),
+            listener_max: own
+                .clone()
+                .map(|listener| config.listener_connections_max(listener))
+                .collect(),
+            backlog_max: number("socket.listen.backlog.size") as usize,
             per_ip_max: number("max.connections.per.ip"),
             overrides: config.max_connections_overrides().clone(),
+            listener_counts: vec![0; own.len()],
             roles: own.map(role).collect(),
             per_ip: BTreeMap::new(),
             totals: [0, 0],
@@ -92,7 +105,32 @@ impl ConnectionQuotas {
         self.role(listener) == Role::Client
     }
 
-    /// Counts a connection that has opened, refused or not: it counts until it has closed.
+    /// Is there room for one more at `listener`? Else it waits.
+    #[must_use]
+    pub fn has_room(&self, listener: ListenerId) -> bool {
+        let here = self.listener_counts.get(usize::from(listener.0));
+        if here.is_some_and(|here| *here >= self.listener_max(listener)) {
+            return false;
+        }
+        match self.role(listener) {
+            Role::InterBroker => true,
+            Role::Client => self.totals[0] < self.total_max,
+            Role::Controller => self.totals[1] < self.total_max,
+        }
+    }
+
+    /// How many may wait at a listener.
+    #[must_use]
+    pub fn backlog_max(&self) -> usize {
+        self.backlog_max
+    }
+
+    fn listener_max(&self, listener: ListenerId) -> u32 {
+        let most = self.listener_max.get(usize::from(listener.0));
+        most.copied().unwrap_or(u32::MAX)
+    }
+
+    /// Counts a connection that found room, refused or not: it counts until it has closed.
     pub fn opened(&mut self, listener: ListenerId, peer: &str) -> Admission {
         let role = self.role(listener);
         let controller = role == Role::Controller;
@@ -102,27 +140,27 @@ impl ConnectionQuotas {
         let here = self.per_ip.entry((controller, of.clone())).or_default();
         *here += 1;
         let too_many_here = *here > most;
+        if let Some(count) = self.listener_counts.get_mut(usize::from(listener.0)) {
+            *count += 1;
+        }
         let total = &mut self.totals[usize::from(controller)];
         *total += 1;
         if too_many_here {
             let (of, limit) = (Some(of), most);
             return Admission::Refused(CloseWhy::TooManyConnections { of, limit });
         }
-        if *total <= self.total_max {
-            return Admission::Accepted;
-        }
-        if role == Role::InterBroker {
+        if *total > self.total_max {
             return Admission::InPlaceOfAnother;
         }
-        Admission::Refused(self.too_many())
+        Admission::Accepted
     }
 
-    /// Why a connection is closed when there are too many in all.
+    /// Why a connection at `listener` is closed when there are too many.
     #[must_use]
-    pub fn too_many(&self) -> CloseWhy {
+    pub fn too_many(&self, listener: ListenerId) -> CloseWhy {
         CloseWhy::TooManyConnections {
             of: None,
-            limit: self.total_max,
+            limit: self.total_max.min(self.listener_max(listener)),
         }
     }
 
@@ -131,6 +169,9 @@ impl ConnectionQuotas {
         let controller = self.role(listener) == Role::Controller;
         let total = &mut self.totals[usize::from(controller)];
         *total = total.saturating_sub(1);
+        if let Some(count) = self.listener_counts.get_mut(usize::from(listener.0)) {
+            *count = count.saturating_sub(1);
+        }
         let of = (controller, address(host(peer)));
         if let Some(count) = self.per_ip.get_mut(&of) {
             *count -= 1;
@@ -205,25 +246,55 @@ mod tests {
     #[test]
     fn there_is_a_limit_in_all_and_other_brokers_displace_clients() {
         let mut one = quotas(&[("max.connections", "1")]);
+        assert!(one.has_room(CLIENTS));
         assert_eq!(one.opened(CLIENTS, "a:1"), Admission::Accepted);
-        assert_eq!(one.opened(CLIENTS, "b:1"), refused(None, 1));
+        assert!(!one.has_room(CLIENTS) && one.has_room(CONTROLLERS));
         assert_eq!(one.opened(CONTROLLERS, "c:1"), Admission::Accepted);
-        assert_eq!(one.len(), 3);
-        let mut two = quotas(&[
-            ("max.connections", "1"),
-            (
-                "listeners",
-                "PLAINTEXT://a:1,BROKERS://a:2,CONTROLLER://a:3",
-            ),
-            (
-                "listener.security.protocol.map",
-                "PLAINTEXT:PLAINTEXT,BROKERS:PLAINTEXT,CONTROLLER:PLAINTEXT",
-            ),
-            ("inter.broker.listener.name", "BROKERS"),
-        ]);
-        assert_eq!(two.opened(CLIENTS, "a:1"), Admission::Accepted);
+        assert_eq!(one.len(), 2);
+        one.closed(CLIENTS, "a:1");
+        assert!(one.has_room(CLIENTS));
         let brokers = ListenerId(1);
+        let mut two = quotas(&[("max.connections", "1"), LISTENERS, PROTOCOLS, INTER_BROKER]);
+        assert_eq!(two.opened(CLIENTS, "a:1"), Admission::Accepted);
+        assert!(two.has_room(brokers));
         assert_eq!(two.opened(brokers, "b:1"), Admission::InPlaceOfAnother);
         assert!(two.gives_way(CLIENTS) && !two.gives_way(brokers));
+        // What is set for all is every listener's limit, too.
+        assert!(!two.has_room(brokers));
+    }
+
+    const LISTENERS: (&str, &str) = (
+        "listeners",
+        "PLAINTEXT://a:1,BROKERS://a:2,CONTROLLER://a:3",
+    );
+    const PROTOCOLS: (&str, &str) = (
+        "listener.security.protocol.map",
+        "PLAINTEXT:PLAINTEXT,BROKERS:PLAINTEXT,CONTROLLER:PLAINTEXT",
+    );
+    const INTER_BROKER: (&str, &str) = ("inter.broker.listener.name", "BROKERS");
+
+    #[test]
+    fn a_listener_has_a_limit_of_its_own() {
+        let mut quotas = quotas(&[
+            LISTENERS,
+            PROTOCOLS,
+            INTER_BROKER,
+            ("max.connections", "3"),
+            ("listener.name.plaintext.max.connections", "1"),
+            ("listener.name.brokers.max.connections", "2"),
+        ]);
+        let brokers = ListenerId(1);
+        assert_eq!(quotas.opened(CLIENTS, "a:1"), Admission::Accepted);
+        assert!(!quotas.has_room(CLIENTS));
+        for port in ["b:1", "b:2"] {
+            assert!(quotas.has_room(brokers));
+            assert_eq!(quotas.opened(brokers, port), Admission::Accepted);
+        }
+        assert!(!quotas.has_room(brokers));
+        let limit = 2;
+        let why = CloseWhy::TooManyConnections { of: None, limit };
+        assert_eq!(quotas.too_many(brokers), why);
+        quotas.closed(brokers, "b:1");
+        assert!(quotas.has_room(brokers));
     }
 }

@@ -213,7 +213,7 @@ impl Api {
     /// A connection has ended. What it only asked ends; what changes something goes on, as it would if the answer were lost, but
     /// for batches behind such an answer.
     pub fn closed(&mut self, rooms: &mut Rooms, cx: &mut Cx, conn: ConnId) {
-        let begun = self.connections.closed(conn);
+        let begun = self.connections.closed(cx.now.mono, conn, cx.out);
         self.abandon_produce(cx, conn, &begun);
         for id in begun {
             match self.requests.remove(&id) {

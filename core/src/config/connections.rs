@@ -1,4 +1,4 @@
-//! `max.connections.per.ip.overrides`: addresses and how many connections each may have.
+//! `max.connections.per.ip.overrides`: addresses and how many connections each may have; and `max.connections` of one listener.
 
 use core::net::IpAddr;
 use std::collections::BTreeMap;
@@ -10,6 +10,22 @@ pub fn address(text: &str) -> String {
         Ok(address) => address.to_canonical().to_string(),
         Err(_) => text.to_owned(),
     }
+}
+
+/// The name of `max.connections` for the listener `name` alone.
+#[must_use]
+pub fn of_listener(name: &str) -> String {
+    format!(
+        "listener.name.{}.max.connections",
+        name.to_ascii_lowercase()
+    )
+}
+
+/// Is it the name of `max.connections` for one listener?
+#[must_use]
+pub fn is_of_listener(property: &str) -> bool {
+    let name = property.strip_prefix("listener.name.");
+    name.is_some_and(|name| name.ends_with(".max.connections"))
 }
 
 /// Reads `host:count` items.

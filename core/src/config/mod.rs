@@ -252,6 +252,14 @@ impl Config {
         &self.max_connections_overrides
     }
 
+    /// How many connections `listener` may have: `max.connections`, also with `listener.name.NAME.` before it.
+    #[must_use]
+    pub fn listener_connections_max(&self, listener: &Listener) -> u32 {
+        let own = self.set.get(&connections::of_listener(&listener.name));
+        let most = own.and_then(|text| text.trim().parse().ok());
+        most.unwrap_or(u32::try_from(self.int("max.connections")).unwrap_or(u32::MAX))
+    }
+
     /// The name of the listener that other brokers use.
     #[must_use]
     pub fn inter_broker_listener(&self) -> String {
@@ -321,6 +329,15 @@ impl Config {
         const OVERRIDES: &str = "max.connections.per.ip.overrides";
         self.max_connections_overrides = connections::overrides(self.text(OVERRIDES))
             .map_err(|why| ConfigError::new(OVERRIDES, format!("{OVERRIDES}: {why}")))?;
+        for listener in &self.listeners {
+            let name = connections::of_listener(&listener.name);
+            if let Some(text) = self.set.get(&name) {
+                let number: Option<i32> = text.trim().parse().ok();
+                number.filter(|most| *most >= 0).ok_or_else(|| {
+                    ConfigError::invalid(&name, text, "Not a number of connections")
+                })?;
+            }
+        }
         let names = connections::names(&self.max_connections_overrides);
         self.notes.extend(names.map(|name| {
             format!("{OVERRIDES} names the host {name}: this release looks up no names, so that its limit has no effect; give the address")
@@ -635,8 +652,11 @@ type Require<'a> = dyn FnMut(bool, &str, &dyn Fn() -> String) + 'a;
 /// What was set and does nothing: names that nobody knows, and those of Kafka that this release does not act on yet.
 fn without_effect(set: &BTreeMap<String, String>) -> Vec<String> {
     let known = |name: &str| table::position(&table::BROKER, name).is_some();
-    let (known, unknown): (Vec<&str>, Vec<&str>) =
-        set.keys().map(String::as_str).partition(|name| known(name));
+    let (known, unknown): (Vec<&str>, Vec<&str>) = set
+        .keys()
+        .map(String::as_str)
+        .filter(|name| !connections::is_of_listener(name))
+        .partition(|name| known(name));
     let idle: Vec<&str> = known
         .into_iter()
         .filter(|name| !effective::is_effective(name))

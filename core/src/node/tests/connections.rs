@@ -2,7 +2,7 @@
 
 use super::stories::{create_topic, fetch, fetched, produce, produced, topic_request};
 use super::world::World;
-use crate::io::{CloseWhy, Effect};
+use crate::io::{CloseWhy, Effect, Input};
 use crate::wire::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use crate::wire::metadata_request::MetadataRequestTopic;
 use crate::wire::{ErrorCode, ListOffsetsRequest, MetadataRequest};
@@ -38,6 +38,38 @@ fn a_connection_too_many_is_closed_until_another_ends() {
     let fourth = world.connect();
     assert_eq!(world.closed(fourth), None);
     create_topic(&mut world, fourth, "u", 1);
+}
+
+#[test]
+fn a_connection_beyond_the_limit_waits_for_its_turn() {
+    let mut world = World::with(&[
+        ("listener.name.plaintext.max.connections", "2"),
+        ("socket.listen.backlog.size", "2"),
+    ]);
+    let (first, second) = (world.connect(), world.connect());
+    let (third, fourth) = (world.connect(), world.connect());
+    assert!(!world.paused(second) && world.paused(third) && world.paused(fourth));
+    // More do not wait.
+    let fifth = world.connect();
+    let (of, limit) = (None, 2);
+    let too_many = CloseWhy::TooManyConnections { of, limit };
+    assert_eq!(world.closed(fifth), Some(&too_many));
+    world.hang_up(fifth);
+    assert!(world.paused(third), "it never counted");
+    world.hang_up(first);
+    assert!(!world.paused(third) && world.paused(fourth));
+    create_topic(&mut world, third, "t", 1);
+    // One that gives up leaves its place in the line.
+    let sixth = world.connect();
+    world.hang_up(fourth);
+    assert!(world.paused(sixth));
+    world.hang_up(third);
+    assert!(!world.paused(sixth));
+    create_topic(&mut world, sixth, "u", 1);
+    let waits = world.connect();
+    world.step(Input::Shutdown);
+    world.settle();
+    assert_eq!(world.closed(waits), Some(&CloseWhy::Shutdown));
 }
 
 #[test]
