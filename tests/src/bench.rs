@@ -105,11 +105,40 @@ pub fn warm_memory(directory: &std::path::Path, bytes: u64) -> io::Result<()> {
     std::fs::remove_file(path)
 }
 
+/// What is recorded meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recording {
+    /// Nothing.
+    Nothing,
+    /// Everything but the clients' records.
+    Redacted,
+    /// Everything.
+    WithPayloads,
+}
+
 /// Starts a fresh broker on its core and measures each work in turn.
 pub fn measure(kind: Kind, works: &[Work], size: Size) -> Vec<Measured> {
+    measure_recorded(kind, Recording::Nothing, works, size)
+}
+
+/// As [`measure`], with a recording.
+pub fn measure_recorded(
+    kind: Kind,
+    recording: Recording,
+    works: &[Work],
+    size: Size,
+) -> Vec<Measured> {
     let home = tempfile::tempdir().expect("a home");
+    let recordings = home.path().join("recordings");
+    let recordings = recordings.to_str().expect("text");
+    let arguments: &[&str] = match recording {
+        Recording::Nothing => &[],
+        Recording::Redacted => &["--record", recordings],
+        Recording::WithPayloads => &["--record", recordings, "--record-payloads"],
+    };
     let setup = Setup::new(kind, home.path(), &home.path().join("data"))
         .on_core(BROKER_CORE)
+        .with_arguments(arguments)
         .with_heap("1g");
     setup.format();
     let broker = setup.start();
