@@ -24,11 +24,17 @@ pub enum Mutant {
     TimeIndexLies,
     /// An answer of the controller does not wait until the records that it rests on are committed.
     AnswerUncommittedMetadata,
+    /// The producer state keeps the sequences of an append that was taken back because the disk was full.
+    KeepRefusedSequence,
+    /// The recovery point falls back to the base of a segment that is being sealed.
+    LowerRecoveryPoint,
+    /// `partition.metadata` has its name before its content is durable, and the next life believes it.
+    TrustUnsyncedPartitionMetadata,
 }
 
 impl Mutant {
     /// Every mutant, in the order of the report.
-    pub const ALL: [Mutant; 9] = [
+    pub const ALL: [Mutant; 12] = [
         Mutant::AckBeforeSync,
         Mutant::SkipTornTailCheck,
         Mutant::ForgetDirectorySync,
@@ -38,6 +44,9 @@ impl Mutant {
         Mutant::DropMetadataRecordAtReplay,
         Mutant::TimeIndexLies,
         Mutant::AnswerUncommittedMetadata,
+        Mutant::KeepRefusedSequence,
+        Mutant::LowerRecoveryPoint,
+        Mutant::TrustUnsyncedPartitionMetadata,
     ];
 
     /// The name that `sim mutants --only` takes.
@@ -53,6 +62,9 @@ impl Mutant {
             Mutant::DropMetadataRecordAtReplay => "DropMetadataRecordAtReplay",
             Mutant::TimeIndexLies => "TimeIndexLies",
             Mutant::AnswerUncommittedMetadata => "AnswerUncommittedMetadata",
+            Mutant::KeepRefusedSequence => "KeepRefusedSequence",
+            Mutant::LowerRecoveryPoint => "LowerRecoveryPoint",
+            Mutant::TrustUnsyncedPartitionMetadata => "TrustUnsyncedPartitionMetadata",
         }
     }
 }

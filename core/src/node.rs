@@ -12,7 +12,7 @@ use crate::controller::{Controller, Registration};
 use crate::event::{Event, Level};
 use crate::ids::{ConnId, LeaderEpoch, LogId, NodeId, Offset, Uuid};
 use crate::io::{Boot, Cx, Effect, Effects, Halt, Input, Room, Wake};
-use crate::log::{LogStore, Notice};
+use crate::log::{LogStore, Notice, Sizes};
 use crate::metadata::{Delta, Image, Listing, ReplayError};
 use crate::mutant::Mutants;
 use crate::partition::{Partitions, Replicas};
@@ -98,6 +98,13 @@ impl Node {
             more: false,
             boot,
         }
+    }
+
+    /// The same node with other sizes of what it keeps. For the simulator, before the first step.
+    #[must_use]
+    pub fn with_sizes(mut self, sizes: Sizes) -> Node {
+        self.rooms.store.resize(sizes);
+        self
     }
 
     /// Takes one input at one moment and appends what must be done to `out`. Never fails. After [`Effect::Halt`] it does nothing.

@@ -7,6 +7,17 @@ use trialog_core::mutant::Mutant;
 
 use crate::check::Invariant;
 
+/// Is it found within a default search? The others need more luck, or faults at one moment: a story of the log's tests tells each.
+#[must_use]
+pub fn is_hunted(mutant: Mutant) -> bool {
+    !matches!(
+        mutant,
+        Mutant::KeepRefusedSequence
+            | Mutant::LowerRecoveryPoint
+            | Mutant::TrustUnsyncedPartitionMetadata
+    )
+}
+
 /// The invariants whose violation means that the mutant was found for what it is.
 #[must_use]
 pub fn expected(mutant: Mutant) -> &'static [Invariant] {
@@ -48,5 +59,24 @@ pub fn expected(mutant: Mutant) -> &'static [Invariant] {
         Mutant::TimeIndexLies => &[Invariant::TimestampLookup],
         // A topic that was said to be there is not, or the other way round; a producer id is given out twice.
         Mutant::AnswerUncommittedMetadata => &[Invariant::Replay],
+        // A retry of what was refused is acknowledged as a duplicate of something that is not there.
+        Mutant::KeepRefusedSequence => &[
+            Invariant::Lost,
+            Invariant::InconsistentOffset,
+            Invariant::Order,
+        ],
+        // Rot is cut as a torn tail.
+        Mutant::LowerRecoveryPoint => &[
+            Invariant::Lost,
+            Invariant::InconsistentOffset,
+            Invariant::HighWatermarkRegressed,
+        ],
+        // The log of a partition is nobody's after a power cut.
+        Mutant::TrustUnsyncedPartitionMetadata => &[
+            Invariant::Lost,
+            Invariant::InconsistentOffset,
+            Invariant::HighWatermarkRegressed,
+            Invariant::Progress,
+        ],
     }
 }

@@ -56,7 +56,10 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let mut alive = Vec::new();
     let mut seen = BTreeSet::new();
     for mutant in Mutant::ALL {
-        if args.only.is_some_and(|only| only != mutant) {
+        if args
+            .only
+            .map_or(!mutants::is_hunted(mutant), |only| only != mutant)
+        {
             continue;
         }
         let searches: Vec<Search> = STARTS

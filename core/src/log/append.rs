@@ -320,7 +320,10 @@ impl LogStore {
         let lsns: Vec<_> = log.in_flight.iter().filter_map(|batch| batch.lsn).collect();
         let message = log.full.clone().unwrap_or_default();
         while let Some(batch) = log.in_flight.pop_back() {
-            if let Some(undo) = batch.undo {
+            let undo = batch
+                .undo
+                .filter(|_| !cx.mutants.has(Mutant::KeepRefusedSequence));
+            if let Some(undo) = undo {
                 log.producers.undo(undo);
             }
         }

@@ -79,6 +79,31 @@ impl LogConfig {
     }
 }
 
+/// Sizes that no property sets. The simulator draws small ones, so that what takes gigabytes elsewhere happens in seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// [`StoreConfig::hot_bytes`].
+    pub hot_bytes: u64,
+    /// [`StoreConfig::cold_bytes`].
+    pub cold_bytes: u64,
+    /// [`StoreConfig::cold_files`].
+    pub cold_files: usize,
+    /// [`StoreConfig::frontier_bytes`].
+    pub frontier_bytes: u64,
+}
+
+impl Default for Sizes {
+    fn default() -> Sizes {
+        let deployed = StoreConfig::default();
+        Sizes {
+            hot_bytes: deployed.hot_bytes,
+            cold_bytes: deployed.cold_bytes,
+            cold_files: deployed.cold_files,
+            frontier_bytes: deployed.frontier_bytes,
+        }
+    }
+}
+
 /// The properties of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreConfig {

@@ -660,7 +660,7 @@ impl LogStore {
                 // What is not open keeps what was known of it.
                 (State::Opening(_) | State::Offline(_), _) => log.checkpointed[kind as usize],
                 (_, CheckpointKind::RecoveryPoints) => {
-                    let point = log.recovery_point();
+                    let point = log.recovery_point(cx.mutants);
                     build.lagging |= point < log.synced;
                     Some(point)
                 }

@@ -41,13 +41,15 @@ impl LogStore {
         let Some(read) = self.cold.reads.get_mut(&id) else {
             return;
         };
-        let Want::Time { query, .. } = read.want else {
+        let Want::Time { mut query, .. } = read.want else {
             return;
         };
         let log_id = read.log;
         let Some(log) = self.logs.get(log_id.0 as usize).and_then(|l| l.as_deref()) else {
             return self.fail_read(id, ReadError::Offline("the log was deleted".to_owned()));
         };
+        // The high watermark may have passed the bound since it was asked, and batches above the bound may have left memory.
+        query.below = query.below.max(log.high_watermark);
         if let Some(unknown) = log.segments.iter().find(|segment| segment.max.is_none()) {
             read.segment = unknown.base;
             return self.load_index(cx, id);

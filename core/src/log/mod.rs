@@ -60,7 +60,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-pub use config::{LogConfig, StoreConfig};
+pub use config::{LogConfig, Sizes, StoreConfig};
 pub use notice::{
     Append, AppendError, Appended, FoundTimestamp, LogView, Lookup, LookupOutcome, NewLog, Notice,
     Origin, Read, ReadError, ReadId, ReadOutcome, Records, TimestampQuery,

@@ -8,6 +8,7 @@ use std::collections::{BTreeSet, VecDeque};
 use bytes::Bytes;
 
 use crate::ids::{DirId, FileId, LeaderEpoch, LogId, Lsn, Offset, PartitionIndex, Uuid};
+use crate::mutant::{Mutant, Mutants};
 use crate::time::Instant;
 use crate::wire::Parts;
 
@@ -238,12 +239,17 @@ impl Log {
     /// ([`recovered_from`](Log::recovered_from)) with its indexes and snapshots.
     ///
     /// It never goes back, for once a checkpoint has it, nothing else may prove that what is below was synced.
-    pub(super) fn recovery_point(&self) -> Offset {
+    pub(super) fn recovery_point(&self, mutants: Mutants) -> Offset {
         let rolled = self.segments.len().saturating_sub(1);
         let unsealed = self.segments[..rolled]
             .iter()
             .position(|segment| !segment.sealed)
-            .map_or(self.synced, |at| self.segment_end(at));
+            .map_or(self.synced, |at| {
+                match mutants.has(Mutant::LowerRecoveryPoint) {
+                    false => self.segment_end(at),
+                    true => self.segments[at].base,
+                }
+            });
         let epochs = self.epochs_pending_from.unwrap_or(self.synced);
         self.synced.min(unsealed).min(epochs)
     }

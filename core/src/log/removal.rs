@@ -3,6 +3,7 @@
 use crate::event::Level;
 use crate::ids::{DirId, LogId, Offset};
 use crate::io::{Cx, DiskDone, DiskError, DiskOp, Name};
+use crate::mutant::Mutant;
 use crate::rng::Purpose;
 use crate::wire::Parts;
 
@@ -94,6 +95,10 @@ impl LogStore {
         let metadata = checkpoint::encode_partition_metadata(new.topic_id);
         let aside = name(format!("{}.tmp", checkpoint::PARTITION_METADATA));
         // Its content is durable before it has its name: a later life would believe it, and not sync it.
+        let aside = match cx.mutants.has(Mutant::TrustUnsyncedPartitionMetadata) {
+            false => aside,
+            true => name(checkpoint::PARTITION_METADATA),
+        };
         let stages = [
             vec![must(DiskOp::MakeDir {
                 parent: root,

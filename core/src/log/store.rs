@@ -18,7 +18,7 @@ use crate::time::Instant;
 use crate::work::{Facts, Job};
 
 use super::blocks::Cold;
-use super::config::{LogConfig, StoreConfig};
+use super::config::{LogConfig, Sizes, StoreConfig};
 use super::directory::Directory;
 use super::files::{FileRead, FileThen};
 use super::notice::{LogView, Notice, ReadError, ReadId};
@@ -116,6 +116,14 @@ pub(super) enum Continue {
 }
 
 impl LogStore {
+    /// Other sizes, before it starts.
+    pub fn resize(&mut self, sizes: Sizes) {
+        self.config.hot_bytes = sizes.hot_bytes;
+        self.config.cold_bytes = sizes.cold_bytes;
+        self.config.cold_files = sizes.cold_files;
+        self.config.frontier_bytes = sizes.frontier_bytes;
+    }
+
     /// A store that has not started.
     #[must_use]
     pub fn new(config: StoreConfig, boot: &Boot) -> LogStore {

@@ -1,10 +1,11 @@
 //! A full disk: clients are refused, reads and the metadata log go on, and nothing is wrong once there is room.
 
 use super::world::{World, batch};
-use super::{small, small_log, values, world_with};
+use super::{goes_wrong, small, small_log, values, world_with};
 use crate::ids::{LeaderEpoch, LogId, Offset};
 use crate::log::{Append, AppendError, Appended, LogConfig, LogStore, Notice, Origin, StoreConfig};
 use crate::mark::Mark;
+use crate::mutant::{Mutant, Mutants};
 use crate::work::ValidBatch;
 
 const RESERVE: &str = "trialog-reserve";
@@ -70,6 +71,44 @@ fn a_full_disk_refuses_appends_and_reads_go_on() {
         let id = world.find("t");
         assert_eq!(world.values(id), values(0, end + 2));
     }
+}
+
+/// An append that found no room is not known any more: its retry is appended, and not taken for a duplicate.
+#[test]
+fn what_a_full_disk_refused_is_no_duplicate_later() {
+    retry_when_there_is_room(Mutants::NONE);
+    assert!(goes_wrong(
+        Mutant::KeepRefusedSequence,
+        retry_when_there_is_room
+    ));
+}
+
+fn retry_when_there_is_room(mutants: Mutants) {
+    let mut retried = 0;
+    for seed in 0..30 {
+        let mut world = world_with(seed, 40);
+        world.mutants = mutants;
+        let id = world.find("t");
+        let sent = |n: usize| batch(&values(n, 2), 5, Some((9, 0, n as i32 - 40)));
+        world.disk.room = Some(1500);
+        let mut taken = 40;
+        while world.append(id, &sent(taken)).is_ok() {
+            taken += 2;
+            world.step();
+        }
+        world.settle();
+        let end = world.store.view(id).expect("there").end.0 as usize;
+        world.disk.room = None;
+        world.sleep(1001);
+        for n in (end..taken).step_by(2) {
+            let again = world.append(id, &sent(n)).expect("room again");
+            assert!(!again.duplicate, "seed {seed}");
+            retried += 1;
+        }
+        world.settle();
+        assert_eq!(world.values(id), values(0, taken), "seed {seed}");
+    }
+    assert!(retried > 0, "no append met the full disk");
 }
 
 #[test]

@@ -274,6 +274,11 @@ fn seeds_to_find(mutant: Mutant) -> Option<u64> {
     })
 }
 
+/// A story that is told with one rule broken goes wrong.
+fn goes_wrong(mutant: Mutant, story: fn(Mutants)) -> bool {
+    std::panic::catch_unwind(|| story(Mutants::only(mutant))).is_err()
+}
+
 #[test]
 fn broken_rules_are_found() {
     for mutant in [

@@ -3,13 +3,14 @@
 use bytes::Bytes;
 
 use super::world::{World, batch, topic_id};
-use super::{long_values, small, small_log, values};
+use super::{goes_wrong, long_values, small, small_log, values};
 use crate::event::Event;
 use crate::ids::{Offset, PartitionIndex};
 use crate::io::Name;
 use crate::log::plan::CheckpointKind;
-use crate::log::{LogConfig, Notice, Read, ReadError, TimestampQuery};
+use crate::log::{LogConfig, LookupOutcome, Notice, Read, ReadError, StoreConfig, TimestampQuery};
 use crate::mark::Mark;
+use crate::mutant::{Mutant, Mutants};
 use crate::work::TimestampTarget;
 
 fn untrue_indexes(world: &World) -> Option<&Event> {
@@ -173,8 +174,14 @@ fn a_log_that_was_being_created_is_durable_before_it_is_written() {
 /// A checkpoint may hold the only proof of what was synced: a roll or a moved start does not take it back.
 #[test]
 fn the_recovery_point_does_not_go_back() {
+    rolls_and_trims(Mutants::NONE);
+    assert!(goes_wrong(Mutant::LowerRecoveryPoint, rolls_and_trims));
+}
+
+fn rolls_and_trims(mutants: Mutants) {
     for steps in 0..80 {
         let mut world = World::new(steps, small());
+        world.mutants = mutants;
         world.start();
         let id = world.create("t", small_log());
         for n in 0..3 {
@@ -201,7 +208,8 @@ fn the_recovery_point_does_not_go_back() {
             world.call(|store, cx| {
                 store.want_checkpoint(cx, 0, CheckpointKind::RecoveryPoints, None)
             });
-            let least = world.store.log(id).expect("there").recovery_point();
+            let log = world.store.log(id).expect("there");
+            let least = log.recovery_point(mutants);
             assert!(
                 least >= promised,
                 "{steps} steps: {least:?} of {promised:?}"
@@ -219,6 +227,97 @@ fn the_recovery_point_does_not_go_back() {
             "{steps} steps: cut at {:?} of {promised:?}",
             view.end
         );
+    }
+}
+
+/// What a killed process leaves of a creation is believed by the next life only as far as a power cut leaves it, too.
+#[test]
+fn a_creation_that_was_cut_short_is_whole_or_made_anew() {
+    cut_a_creation_short(Mutants::NONE);
+    assert!(goes_wrong(
+        Mutant::TrustUnsyncedPartitionMetadata,
+        cut_a_creation_short
+    ));
+}
+
+fn cut_a_creation_short(mutants: Mutants) {
+    for seed in 0..150 {
+        let mut world = World::new(seed, small());
+        world.mutants = mutants;
+        world.start();
+        world.begin_create("t", small_log());
+        for _ in 0..seed % 15 {
+            world.step();
+        }
+        world.crash(false);
+        world.start();
+        let known = world.store.find(topic_id("t"), PartitionIndex(0));
+        let id = known.unwrap_or_else(|| world.create("t", small_log()));
+        world
+            .append(id, &batch(&values(0, 2), 1000, None))
+            .expect("appended");
+        world.settle();
+        assert_eq!(world.durable(id), 2);
+        world.crash(true);
+        world.start();
+        let id = world.find("t");
+        assert_eq!(world.values(id), values(0, 2), "seed {seed}");
+    }
+}
+
+/// The bound of a lookup is older than its answer: batches above it may have left memory while an index was read.
+#[test]
+fn the_greatest_timestamp_is_found_while_later_batches_leave_memory() {
+    for seed in 0..60 {
+        let config = StoreConfig {
+            hot_bytes: 0,
+            ..small()
+        };
+        let mut world = World::new(seed, config);
+        world.start();
+        let id = world.create("t", small_log());
+        let segments = |world: &World| world.store.view(id).expect("there").segments;
+        let mut end = 0;
+        while segments(&world) < 3 {
+            let sent = batch(&long_values(end, 4), 1000, None);
+            world.append(id, &sent).expect("appended");
+            world.settle();
+            end += 4;
+        }
+        // The greatest so far is in the active segment, which has room for what comes later.
+        let greatest = batch(&values(end, 1), 2000, None);
+        world.append(id, &greatest).expect("appended");
+        world.settle();
+        world.stop();
+        world.start();
+        let id = world.find("t");
+        world.store.configure(id, small_log());
+        let below = world.store.view(id).expect("there").end;
+        world.store.note_high_watermark(id, below);
+        let query = TimestampQuery {
+            target: TimestampTarget::Max,
+            below,
+        };
+        let asked = world.call(|store, cx| store.lookup_timestamp(cx, id, query));
+        let LookupOutcome::Later(asked) = asked.expect("online") else {
+            panic!("an index must be read");
+        };
+        let mut appended = 0;
+        while world.step() {
+            let promised = world.store.view(id).expect("there").durable;
+            world.store.note_high_watermark(id, promised);
+            if appended < 8 {
+                let sent = batch(&values(appended, 1), 5000 + appended as i64, None);
+                world.append(id, &sent).expect("appended");
+                appended += 1;
+            }
+        }
+        let found = world.told.iter().find_map(|notice| match notice {
+            Notice::LookupDone(id, result) if *id == asked => Some(result.clone()),
+            _ => None,
+        });
+        let found = found.expect("answered").expect("readable").expect("found");
+        assert!(found.timestamp >= 2000, "seed {seed}: {}", found.timestamp);
     }
 }
 
