@@ -37,11 +37,15 @@ pub enum Fault {
     SlowWork,
     /// A bit of a record that was synced long ago turns over on the medium.
     Rot,
+    /// A sector of a record that was synced long ago cannot be read any more.
+    LatentError,
+    /// A sector that was written long ago had gone where another one belongs.
+    MisdirectedWrite,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Fault; 13] = [
+    pub const ALL: [Fault; 15] = [
         Fault::ProcessCrash,
         Fault::PowerCut,
         Fault::CleanRestart,
@@ -55,6 +59,8 @@ impl Fault {
         Fault::DiskFull,
         Fault::SlowWork,
         Fault::Rot,
+        Fault::LatentError,
+        Fault::MisdirectedWrite,
     ];
 
     /// Its name in reports.
@@ -74,6 +80,8 @@ impl Fault {
             Fault::DiskFull => "disk-full",
             Fault::SlowWork => "slow-work",
             Fault::Rot => "rot",
+            Fault::LatentError => "latent-error",
+            Fault::MisdirectedWrite => "misdirected-write",
         }
     }
 
@@ -93,6 +101,7 @@ impl Fault {
             Fault::DiskFull => (12, 25),
             Fault::SlowWork => (40, 8),
             Fault::Rot => (8, 25),
+            Fault::LatentError | Fault::MisdirectedWrite => (6, 30),
         }
     }
 }
@@ -206,7 +215,12 @@ pub fn lasts(choices: &mut Choices, fault: Fault) -> u64 {
         Fault::SlowDisk | Fault::SlowWork => (200 * MILLISECOND, 4 * SECOND),
         Fault::DiskError => (SECOND, 4 * SECOND),
         Fault::DiskFull => (300 * MILLISECOND, 4 * SECOND),
-        Fault::Reset | Fault::ClientVanishes | Fault::ClockJump | Fault::Rot => (0, 0),
+        Fault::Reset
+        | Fault::ClientVanishes
+        | Fault::ClockJump
+        | Fault::Rot
+        | Fault::LatentError
+        | Fault::MisdirectedWrite => (0, 0),
     };
     choices.between(low, high, Subsystem::FaultShape, fault as u64)
 }

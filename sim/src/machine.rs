@@ -10,6 +10,7 @@ use trialog_core::config::Config;
 use trialog_core::format::Format;
 use trialog_core::ids::Uuid;
 use trialog_core::io::{Boot, Effects, Input, ListenerBoot, LogDirBoot, Wake};
+use trialog_core::log::Sizes;
 use trialog_core::mutant::{Mutant, Mutants};
 use trialog_core::node::Node;
 use trialog_core::time::Instant;
@@ -51,6 +52,7 @@ pub struct Machine {
     powered: bool,
     boots: u64,
     config: Config,
+    sizes: Sizes,
     mutants: Mutants,
 }
 
@@ -80,6 +82,7 @@ impl Machine {
     #[must_use]
     pub fn new(
         properties: &BTreeMap<String, String>,
+        sizes: Sizes,
         log_dirs: usize,
         clock: Clock,
         mutant: Option<Mutant>,
@@ -120,6 +123,7 @@ impl Machine {
             powered: true,
             boots: 0,
             config,
+            sizes,
             mutants: mutant.map_or(Mutants::NONE, Mutants::only),
         }
     }
@@ -183,12 +187,8 @@ impl Machine {
         for word in seed.chunks_exact_mut(8) {
             word.copy_from_slice(&choices.word(Subsystem::NodeSeed, self.life).to_le_bytes());
         }
-        self.node = Some(Node::with_mutants(
-            self.config.clone(),
-            seed,
-            boot,
-            self.mutants,
-        ));
+        let node = Node::with_mutants(self.config.clone(), seed, boot, self.mutants);
+        self.node = Some(node.with_sizes(self.sizes));
     }
 
     /// The process is gone, however that came.

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use trialog_core::log::Sizes;
 use trialog_core::wire::batch::Compression;
 
 use crate::check::{Judge, Tp};
@@ -12,6 +13,7 @@ use crate::choice::{Choices, Subsystem};
 use crate::client::admin::{self, Admin, NewTopic};
 use crate::client::consumer::{self, Consumer};
 use crate::client::producer::{self, Producer};
+use crate::client::stranger::Stranger;
 use crate::client::{Client, MILLISECOND, Profile, SECOND};
 
 /// What producers compress with.
@@ -34,6 +36,8 @@ pub struct Workload {
     pub clients: Vec<Client>,
     /// Kafka properties of the node, besides its identity.
     pub properties: BTreeMap<String, String>,
+    /// Sizes of the node that no property sets.
+    pub sizes: Sizes,
 }
 
 struct Draw<'a> {
@@ -84,9 +88,14 @@ impl Workload {
         for nth in 0..1 + draw.below(3, 4) {
             clients.push(consumer(&mut draw, nth, &all));
         }
+        if draw.below(3, 5) == 0 {
+            let interval = draw.pick(&[100, 700, 3000], 5) * MILLISECOND;
+            clients.push(Client::Stranger(Stranger::new(interval)));
+        }
         Workload {
             clients,
             properties: properties(&mut draw),
+            sizes: sizes(&mut draw),
         }
     }
 }
@@ -196,6 +205,7 @@ fn producer(draw: &mut Draw<'_>, judge: &mut Judge, nth: u64, all: &[Tp]) -> Cli
         retry_backoff: draw.pick(&[10, 100], what) * MILLISECOND,
         disorder_ms: draw.pick(&[0, 50, 5000], what),
         partitions: some(draw, all, what),
+        renews: idempotent && draw.below(2, what) == 0,
         codec: draw.pick(&CODECS, what),
     };
     let ordered = idempotent || max_in_flight == 1;
@@ -231,6 +241,16 @@ fn consumer(draw: &mut Draw<'_>, nth: u64, all: &[Tp]) -> Client {
         profile(draw, 10 + nth),
         u32::try_from(nth).unwrap_or(0),
     ))
+}
+
+fn sizes(draw: &mut Draw<'_>) -> Sizes {
+    let deployed = Sizes::default();
+    Sizes {
+        hot_bytes: draw.pick(&[deployed.hot_bytes, 20_000, 1000], 125),
+        cold_bytes: draw.pick(&[deployed.cold_bytes, 50_000, 1000], 126),
+        cold_files: draw.pick(&[deployed.cold_files, 2], 127),
+        frontier_bytes: draw.pick(&[deployed.frontier_bytes, 30_000, 2000], 128),
+    }
 }
 
 fn properties(draw: &mut Draw<'_>) -> BTreeMap<String, String> {

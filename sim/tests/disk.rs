@@ -9,7 +9,7 @@ use trialog_core::ids::{DirId, FileId};
 use trialog_core::io::{DiskDone, DiskError, DiskOp, Name, Parts};
 use trialog_sim::choice::Choices;
 use trialog_sim::disk::conformance::{CASES, Device, POWER_CASES, PoweredDevice};
-use trialog_sim::disk::{Cut, Disk};
+use trialog_sim::disk::{Cut, Disk, Place};
 
 struct Simulated {
     disk: Disk,
@@ -267,6 +267,56 @@ fn a_full_disk_refuses_growth_only() {
         device.run(read),
         Ok(DiskDone::Read(Bytes::from_static(&[1])))
     );
+}
+
+#[test]
+fn decay_strikes_its_sectors_only_and_outlives_the_process() {
+    let (mut device, _) = Simulated::new(1);
+    let (disk, dir) = (&mut device.disk, name("d"));
+    for (file, byte) in [("a", 1), ("b", 2)] {
+        disk.install(0, Some(&dir), &name(file), &[byte; 1600]);
+    }
+    disk.spoil(0, &["d"], "a", 600);
+    let place = |name, at| Place {
+        root: 0,
+        dir: "d",
+        name,
+        at,
+    };
+    disk.misdirect(&place("b", 1599), &place("a", 1100));
+    device.power_cut();
+    device.power_cut();
+    let content = |file| device.disk.content(0, &["d"], file).expect("there");
+    let (a, b) = (content("a").to_vec(), content("b").to_vec());
+    assert!(a[..1024].iter().all(|byte| *byte == 1));
+    assert_eq!(a[1024..], [[2; 64].as_slice(), &[1; 512]].concat());
+    assert_eq!(b, [[2; 1536].as_slice(), &[0; 64]].concat());
+    let root = device.disk.open_roots()[0];
+    let (sub, file) = (DirId(50), FileId(50));
+    let parent = root;
+    device
+        .run(DiskOp::OpenDir {
+            parent,
+            name: dir,
+            dir: sub,
+        })
+        .expect("opened");
+    device
+        .run(DiskOp::Open {
+            dir: sub,
+            name: name("a"),
+            file,
+        })
+        .expect("opened");
+    for (at, len, readable) in [
+        (0, 512, true),
+        (0, 513, false),
+        (1023, 1, false),
+        (1024, 9000, true),
+    ] {
+        let read = device.run(DiskOp::Read { file, at, len });
+        assert_eq!(read.is_ok(), readable, "{len} bytes at {at}");
+    }
 }
 
 #[test]

@@ -10,6 +10,7 @@ pub mod consumer;
 pub mod producer;
 pub mod records;
 pub mod session;
+pub mod stranger;
 
 use bytes::Bytes;
 
@@ -93,6 +94,8 @@ pub enum Client {
     Admin(admin::Admin),
     /// Makes the calls of a script.
     Caller(caller::Caller),
+    /// Sends what is no request.
+    Stranger(stranger::Stranger),
 }
 
 impl Client {
@@ -103,6 +106,7 @@ impl Client {
             Client::Consumer(consumer) => consumer.happens(cx, event),
             Client::Admin(admin) => admin.happens(cx, event),
             Client::Caller(caller) => caller.happens(cx, event),
+            Client::Stranger(stranger) => stranger.happens(cx, event),
         }
     }
 
@@ -114,6 +118,7 @@ impl Client {
             Client::Consumer(consumer) => consumer.next_wake(),
             Client::Admin(admin) => admin.next_wake(),
             Client::Caller(caller) => caller.next_wake(),
+            Client::Stranger(stranger) => stranger.next_wake(),
         }
     }
 
@@ -123,6 +128,7 @@ impl Client {
             Client::Producer(producer) => producer.wind_down(now),
             Client::Consumer(consumer) => consumer.wind_down(now),
             Client::Admin(admin) => admin.wind_down(now),
+            Client::Stranger(stranger) => stranger.wind_down(),
             Client::Caller(_) => {}
         }
     }
@@ -134,7 +140,7 @@ impl Client {
             Client::Producer(producer) => producer.rests(judge),
             Client::Consumer(consumer) => consumer.rests(judge),
             Client::Admin(admin) => admin.rests(),
-            Client::Caller(_) => true,
+            Client::Caller(_) | Client::Stranger(_) => true,
         }
     }
 
@@ -142,7 +148,7 @@ impl Client {
     pub fn settle_for_less(&mut self, judge: &mut Judge) {
         match self {
             Client::Consumer(consumer) => consumer.settle_for_less(judge),
-            Client::Producer(_) | Client::Admin(_) | Client::Caller(_) => {}
+            Client::Producer(_) | Client::Admin(_) | Client::Caller(_) | Client::Stranger(_) => {}
         }
     }
 
@@ -154,6 +160,7 @@ impl Client {
             Client::Consumer(consumer) => consumer.name(),
             Client::Admin(admin) => admin.name(),
             Client::Caller(caller) => caller.name(),
+            Client::Stranger(_) => "a stranger".to_owned(),
         }
     }
 
@@ -164,6 +171,7 @@ impl Client {
             Client::Consumer(consumer) => consumer.restart(cx),
             Client::Admin(admin) => admin.restart(cx),
             Client::Caller(caller) => caller.restart(cx),
+            Client::Stranger(stranger) => stranger.restart(cx),
         }
     }
 
@@ -174,7 +182,7 @@ impl Client {
             Client::Producer(producer) => producer.waits_for(),
             Client::Consumer(consumer) => consumer.waits_for(),
             Client::Admin(admin) => admin.waits_for(),
-            Client::Caller(_) => String::new(),
+            Client::Caller(_) | Client::Stranger(_) => String::new(),
         }
     }
 }

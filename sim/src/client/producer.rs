@@ -12,7 +12,7 @@ use trialog_core::wire::metadata_request::MetadataRequestTopic;
 use trialog_core::wire::produce_request::{PartitionProduceData, TopicProduceData};
 use trialog_core::wire::produce_response::PartitionProduceResponse;
 use trialog_core::wire::{
-    ApiKey, ErrorCode, InitProducerIdRequest, MetadataRequest, ProduceRequest,
+    ApiKey, ErrorCode, InitProducerIdRequest, MetadataRequest, ProduceRequest, ProduceResponse,
 };
 
 use super::records::{self, Outgoing, Writer};
@@ -46,6 +46,8 @@ pub struct Settings {
     pub codec: Compression,
     /// Where it sends.
     pub partitions: Vec<Tp>,
+    /// Does it begin a new epoch now and then, while the network still has a copy of what it sent in the last one?
+    pub renews: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +81,10 @@ struct Lane {
     sequence: i32,
     /// The broker has acknowledged a batch of this epoch, so it knows the producer.
     known: bool,
+    /// What was acknowledged last.
+    last: Option<(Vec<Outgoing>, Writer)>,
+    /// What was acknowledged last in the epoch before this one.
+    former: Option<(Vec<Outgoing>, Writer)>,
     /// Nothing was acknowledged since the faults ended.
     unproven: bool,
 }
@@ -86,6 +92,8 @@ struct Lane {
 #[derive(Clone, Debug)]
 enum Tag {
     Produce(Vec<(Tp, u64)>),
+    /// A copy of a batch of a former epoch.
+    Late(Tp),
     Init,
     Metadata,
 }
@@ -257,7 +265,7 @@ impl Producer {
                         self.again(cx.now, tp, serial);
                     }
                 }
-                Tag::Init | Tag::Metadata => {}
+                Tag::Late(_) | Tag::Init | Tag::Metadata => {}
             }
         }
     }
@@ -340,6 +348,9 @@ impl Producer {
         }
         let spread = cx.below(self.settings.interval, 1);
         self.next_batch = cx.now + self.settings.interval / 2 + spread;
+        if self.settings.renews && cx.below(30, 6) == 0 {
+            self.bump_epoch();
+        }
         let lanes: Vec<Tp> = self.lanes.keys().copied().collect();
         let nth = cx.below(lanes.len() as u64, 2) as usize;
         if self.lanes[&lanes[nth]].queue.len() < 20 {
@@ -460,20 +471,7 @@ impl Producer {
             };
             topics.entry(tp.topic).or_default().push(data);
         }
-        let body = ProduceRequest {
-            acks: self.settings.acks,
-            timeout_ms: 10_000,
-            topic_data: topics
-                .into_iter()
-                .map(|(topic, partition_data)| TopicProduceData {
-                    name: topic_name(topic).into(),
-                    topic_id: self.topics.get(&topic).copied().unwrap_or_default(),
-                    partition_data,
-                    ..Default::default()
-                })
-                .collect(),
-            ..Default::default()
-        };
+        let body = self.produce(topics);
         if self.settings.acks == 0 {
             self.session.request_without_answer(cx, &body);
             for (tp, serial) in chosen {
@@ -490,6 +488,60 @@ impl Producer {
         }
     }
 
+    fn produce(&self, topics: BTreeMap<TopicNo, Vec<PartitionProduceData>>) -> ProduceRequest {
+        ProduceRequest {
+            acks: self.settings.acks,
+            timeout_ms: 10_000,
+            topic_data: topics
+                .into_iter()
+                .map(|(topic, partition_data)| TopicProduceData {
+                    name: topic_name(topic).into(),
+                    topic_id: self.topics.get(&topic).copied().unwrap_or_default(),
+                    partition_data,
+                    ..Default::default()
+                })
+                .collect(),
+            ..Default::default()
+        }
+    }
+
+    /// The network delivers a copy of a batch of a former epoch, late: the broker has acknowledged the epoch after it.
+    fn deliver_late(&mut self, cx: &mut Cx<'_>, tp: Tp) {
+        let late = self.lanes.get_mut(&tp).and_then(|lane| lane.former.take());
+        let Some((records, writer)) = late.filter(|_| self.session.is_up()) else {
+            return;
+        };
+        let ids: Vec<RecordId> = records.iter().map(|record| record.id).collect();
+        cx.judge.attempts(&ids);
+        let data = PartitionProduceData {
+            index: tp.index,
+            records: Some(records::batch(&records, Some(writer), self.settings.codec)),
+            ..Default::default()
+        };
+        let body = self.produce(BTreeMap::from([(tp.topic, vec![data])]));
+        self.session.request(cx, &body, Tag::Late(tp));
+    }
+
+    /// What an old epoch sent is fenced, KIP-98: it is neither appended nor taken for a duplicate.
+    fn late_told(&mut self, cx: &mut Cx<'_>, tp: Tp, answer: &ProduceResponse) {
+        let told = answer.responses.first();
+        let told = told.and_then(|topic| topic.partition_responses.first());
+        let error = told.map(|told| told.error_code);
+        let fenced = error == Some(ErrorCode::INVALID_PRODUCER_EPOCH);
+        let later = error.is_some_and(ErrorCode::is_retriable);
+        if fenced {
+            cx.judge.acknowledged();
+        } else if !later && cx.judge.topic(tp.topic) == Some(TopicState::Exists) {
+            cx.judge.violate(
+                Invariant::Duplicate,
+                format!(
+                    "{} has begun a new epoch in {tp}, which was acknowledged, and a late batch of the former one was answered by {error:?}",
+                    self.name()
+                ),
+            );
+        }
+    }
+
     /// Gives a batch its sequence when it is sent for the first time.
     fn stamp(&mut self, tp: Tp, serial: u64) {
         let Some(id) = self.id.filter(|_| self.settings.idempotent) else {
@@ -500,6 +552,8 @@ impl Producer {
         };
         let tried = lane.queue.iter().any(|batch| batch.attempts > 0);
         if lane.epoch != id && !tried {
+            let last = lane.last.take();
+            lane.former = last.filter(|(_, writer)| writer.producer_id == id.0);
             lane.epoch = id;
             lane.sequence = 0;
             lane.known = false;
@@ -546,6 +600,12 @@ impl Producer {
                             format!("the answer to a produce leaves out {tp}"),
                         ),
                     }
+                }
+            }
+            Tag::Late(tp) => {
+                let answer = Session::<Tag>::decode::<ProduceRequest>(cx, version, frame);
+                if let Some(answer) = answer {
+                    self.late_told(cx, tp, &answer);
                 }
             }
             Tag::Init => {
@@ -679,7 +739,11 @@ impl Producer {
             self.error = Some(error);
         }
         if error == ErrorCode::NONE || error == ErrorCode::DUPLICATE_SEQUENCE_NUMBER {
-            if let Some(batch) = self.take(tp, serial) {
+            let taken = self.take(tp, serial);
+            let sent = taken
+                .as_ref()
+                .and_then(|batch| Some((batch.records.clone(), batch.writer?)));
+            if let Some(batch) = taken {
                 if told.log_append_time_ms >= 0 && batch.attempts == 1 {
                     for id in batch.ids() {
                         cx.judge.stamped(id, told.log_append_time_ms);
@@ -691,7 +755,9 @@ impl Producer {
             if let Some(lane) = self.lanes.get_mut(&tp) {
                 lane.unproven = false;
                 lane.known |= first;
+                lane.last = sent.or(lane.last.take());
             }
+            self.deliver_late(cx, tp);
         } else if error == ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER
             || error == ErrorCode::UNKNOWN_PRODUCER_ID
             || error == ErrorCode::INVALID_PRODUCER_EPOCH

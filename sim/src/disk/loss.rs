@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use trialog_core::io::{DiskOp, Name};
 
-use super::{Change, Directory, Disk, File, Inode, InodeId, OpId, index};
+use super::{Change, Directory, Disk, File, Inode, InodeId, OpId, SECTOR, index};
 use crate::choice::{Choices, Subsystem};
 use crate::hash::subject;
 
@@ -40,8 +40,6 @@ pub enum Cut {
 
 /// Bytes of a page of the page cache.
 const PAGE: u64 = 4096;
-/// Bytes of a sector of the medium.
-const SECTOR: u64 = 512;
 
 /// How one file's unsynced changes fare.
 #[derive(Clone, Copy, Debug)]

@@ -8,7 +8,7 @@
 pub mod conformance;
 mod loss;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use trialog_core::ids::{DirId, FileId};
@@ -32,6 +32,22 @@ pub struct Subject {
 }
 
 type InodeId = u64;
+
+/// Bytes of a sector of the medium.
+const SECTOR: u64 = 512;
+
+/// A byte of a file in a directory of a root.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// Which root.
+    pub root: usize,
+    /// The directory's name.
+    pub dir: &'a str,
+    /// The file's name.
+    pub name: &'a str,
+    /// Which byte of it.
+    pub at: usize,
+}
 
 /// What an entry of a directory takes of a disk that is full.
 const ENTRY_BYTES: u64 = 256;
@@ -93,6 +109,8 @@ struct File {
     allocated: u64,
     /// What it is for: the subject of choices about it.
     role: String,
+    /// Sectors that the medium cannot read any more.
+    unreadable: BTreeSet<u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -146,6 +164,16 @@ impl File {
 
     fn version(&self) -> u64 {
         self.settled + self.dirty.len() as u64
+    }
+
+    fn read(&self, at: u64, len: u64) -> Result<Bytes, DiskError> {
+        let from = at.min(self.cache.len() as u64);
+        let to = at.saturating_add(len).min(self.cache.len() as u64);
+        let mut bad = self.unreadable.range(from / SECTOR..to.div_ceil(SECTOR));
+        match from < to && bad.next().is_some() {
+            true => Err(DiskError::Failed),
+            false => Ok(Bytes::copy_from_slice(&self.cache[index(from)..index(to)])),
+        }
     }
 }
 
@@ -304,6 +332,41 @@ impl Disk {
             for content in [&mut file.cache, &mut file.durable] {
                 if let Some(byte) = content.get_mut(at) {
                     *byte ^= 0x10;
+                }
+            }
+        }
+    }
+
+    /// The sector with the byte at `at` cannot be read from now on.
+    pub fn spoil(&mut self, root: usize, path: &[&str], name: &str, at: usize) {
+        let inode = self.inode(root, path, name);
+        if let Some(Inode::File(file)) = inode.and_then(|inode| self.inodes.get_mut(&inode)) {
+            file.unreadable.insert(at as u64 / SECTOR);
+        }
+    }
+
+    /// What once was written to the sector of `from` had gone to that of `to`: the one holds zeros, the other what it never was
+    /// to hold.
+    pub fn misdirect(&mut self, from: &Place<'_>, to: &Place<'_>) {
+        let sector = |at: usize, len: usize| {
+            let begin = at - at % SECTOR as usize;
+            begin..(begin + SECTOR as usize).min(len)
+        };
+        let mut moved = Vec::new();
+        for (place, lands) in [(from, false), (to, true)] {
+            let inode = self.inode(place.root, &[place.dir], place.name);
+            if let Some(Inode::File(file)) = inode.and_then(|inode| self.inodes.get_mut(&inode)) {
+                let range = sector(place.at, file.durable.len());
+                if !lands {
+                    moved = file.durable[range.clone()].to_vec();
+                }
+                for content in [&mut file.cache, &mut file.durable] {
+                    for (nth, byte) in content[range.clone()].iter_mut().enumerate() {
+                        *byte = match lands {
+                            true => moved.get(nth).copied().unwrap_or(*byte),
+                            false => 0,
+                        };
+                    }
                 }
             }
         }
@@ -675,10 +738,8 @@ impl Disk {
                 Ok(DiskDone::Written)
             }
             DiskOp::Read { file, at, len } => {
-                let content = &self.open_file(*file)?.cache;
-                let from = index((*at).min(content.len() as u64));
-                let to = (from + *len as usize).min(content.len());
-                Ok(DiskDone::Read(Bytes::copy_from_slice(&content[from..to])))
+                let read = self.open_file(*file)?.read(*at, u64::from(*len))?;
+                Ok(DiskDone::Read(read))
             }
             DiskOp::Truncate { file, len } => {
                 let old = self.open_file(*file)?.cache.len() as u64;

@@ -6,10 +6,14 @@ use crate::choice::Subsystem;
 use crate::client::{MILLISECOND, SECOND};
 use crate::faults::{Fault, Swarm};
 use crate::net::Outcome;
+use crate::report::OPERATIONS_MIN;
 use crate::workload::last_reader;
 
 /// Progress must come within so many nanoseconds after the faults end.
 const PROGRESS_WITHIN: u64 = 60 * SECOND;
+
+/// Clients that have done too little go on for so many nanoseconds at most.
+const CALM: u64 = 60 * SECOND;
 
 impl World {
     pub(super) fn heal(&mut self) {
@@ -36,6 +40,14 @@ impl World {
         let mut out = Outcome::default();
         self.net.unclog(self.now, &mut out);
         self.came_of(out);
+        self.stage = Stage::Calm {
+            until: self.now + CALM,
+        };
+        self.look();
+    }
+
+    fn wind_down(&mut self) {
+        self.note(|| "clients finish what they began".to_owned());
         for client in 0..self.clients.len() {
             self.clients[client].wind_down(self.now);
             self.wake_client(client, MILLISECOND);
@@ -54,9 +66,16 @@ impl World {
                 client.settle_for_less(&mut self.judge);
             }
         }
+        if let Stage::Calm { until } = self.stage {
+            if self.judge.operations() >= OPERATIONS_MIN || until <= self.now {
+                return self.wind_down();
+            }
+            self.schedule(self.now + 20 * MILLISECOND, Event::Look);
+            return;
+        }
         let resting = self.clients.iter().all(|client| client.rests(&self.judge));
         match self.stage {
-            Stage::Safety | Stage::Over => {}
+            Stage::Safety | Stage::Calm { .. } | Stage::Over => {}
             Stage::Drain { .. } if resting => self.read_everything(),
             Stage::LastRead { .. } if resting => {
                 self.judge.finish();

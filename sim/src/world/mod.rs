@@ -100,6 +100,8 @@ impl Ord for Scheduled {
 enum Stage {
     /// Faults strike.
     Safety,
+    /// They are over, and clients have done too little for the run to count: they go on for a while.
+    Calm { until: u64 },
     /// They are over: clients finish what they began.
     Drain { deadline: u64 },
     /// A fresh consumer reads everything.
@@ -149,7 +151,13 @@ impl World {
             .collect();
         let log_dirs = choices.pick(&[1, 1, 1, 2], Subsystem::Workload, 130);
         let clock = Clock::new(swarm.skew_ms, swarm.drift_ppm);
-        let machine = Machine::new(&workload.properties, log_dirs, clock, options.mutant);
+        let machine = Machine::new(
+            &workload.properties,
+            workload.sizes,
+            log_dirs,
+            clock,
+            options.mutant,
+        );
         let mut world = World::assemble(
             choices,
             judge,

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use trialog_core::log::Sizes;
+
 use super::{Event, World};
 use crate::check::Judge;
 use crate::choice::Choices;
@@ -17,7 +19,7 @@ impl World {
     /// A calm world with one caller, for scripts.
     pub(crate) fn for_script() -> World {
         let clock = Clock::new(0, 0);
-        let machine = Machine::new(&BTreeMap::new(), 1, clock, None);
+        let machine = Machine::new(&BTreeMap::new(), Sizes::default(), 1, clock, None);
         let pace = Pace {
             disk: 20_000,
             sync: 500_000,
@@ -67,7 +69,7 @@ impl World {
     fn caller(&mut self) -> &mut Caller {
         match &mut self.clients[0] {
             Client::Caller(caller) => caller,
-            Client::Producer(_) | Client::Consumer(_) | Client::Admin(_) => {
+            Client::Producer(_) | Client::Consumer(_) | Client::Admin(_) | Client::Stranger(_) => {
                 unreachable!("the client of a script is its caller")
             }
         }

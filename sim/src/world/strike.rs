@@ -7,6 +7,7 @@ use super::{Event, Stage, World};
 use crate::check::{TopicState, Tp};
 use crate::choice::Subsystem;
 use crate::client::{MILLISECOND, SECOND, number_in};
+use crate::disk::Place;
 use crate::faults::{Fault, lasts};
 use crate::net::{ClientId, Outcome, Side};
 
@@ -88,7 +89,7 @@ impl World {
                 self.note(|| format!("FAULT slow disk for {} ms", lasting / MILLISECOND));
                 self.machine.slow_until = self.now + lasting;
             }
-            Fault::Rot => self.rot(),
+            Fault::Rot | Fault::LatentError | Fault::MisdirectedWrite => self.decay(fault),
             Fault::SlowWork => {
                 self.note(|| format!("FAULT slow work for {} ms", lasting / MILLISECOND));
                 self.machine.starved_until = self.now + lasting;
@@ -123,15 +124,61 @@ impl World {
         true
     }
 
-    /// Rot strikes a segment that is sealed, synced, and followed by something that was synced later: it is below the durable frontier.
-    fn rot(&mut self) {
+    /// The medium loses something that it had: in segments that are sealed, synced, and followed by something that was synced
+    /// later, so that it is below the durable frontier. What is left of the partition may be out of reach, and is never wrong.
+    fn decay(&mut self, fault: Fault) {
+        let sealed = self.sealed();
+        let mut struck = Vec::new();
+        for _ in 0..2 {
+            let nth = self
+                .choices
+                .below(sealed.len() as u64, Subsystem::FaultShape, 106);
+            let Some((root, dir, name, tp)) = sealed.get(usize::try_from(nth).unwrap_or(0)) else {
+                return;
+            };
+            let content = self.machine.disk.content(*root, &[dir], name);
+            let len = content.map_or(0, <[u8]>::len) as u64;
+            let at = self.choices.below(len, Subsystem::FaultShape, 107);
+            let at = usize::try_from(at).unwrap_or(0);
+            let (root, dir, name) = (*root, dir.as_str(), name.as_str());
+            struck.push((
+                Place {
+                    root,
+                    dir,
+                    name,
+                    at,
+                },
+                *tp,
+            ));
+            if fault != Fault::MisdirectedWrite {
+                break;
+            }
+        }
+        for (Place { dir, name, at, .. }, tp) in &struck {
+            self.note(|| format!("FAULT {} of {dir}/{name} at byte {at}", fault.name()));
+            self.judge.rots(*tp);
+        }
+        let disk = &mut self.machine.disk;
+        match struck.as_slice() {
+            [(from, _), (to, _)] => disk.misdirect(from, to),
+            [(place, _)] if fault == Fault::LatentError => {
+                disk.spoil(place.root, &[place.dir], place.name, place.at);
+            }
+            [(place, _)] => disk.rot(place.root, &[place.dir], place.name, place.at),
+            _ => {}
+        }
+        self.count(fault.name());
+    }
+
+    /// Root, directory and name of every segment that is sealed, synced and followed by one that is synced.
+    fn sealed(&self) -> Vec<(usize, String, String, Tp)> {
         let mut sealed: Vec<(usize, String, String, Tp)> = Vec::new();
-        for root in 0..self.machine.disk.roots() {
-            for dir in self.machine.disk.list(root, &[]).unwrap_or_default() {
+        let disk = &self.machine.disk;
+        for root in 0..disk.roots() {
+            for dir in disk.list(root, &[]).unwrap_or_default() {
                 let Some(tp) = self.partition_in(&dir) else {
                     continue;
                 };
-                let disk = &self.machine.disk;
                 let mut logs = disk.list(root, &[&dir]).unwrap_or_default();
                 logs.retain(|name| name.ends_with(".log"));
                 let active = logs.pop();
@@ -142,20 +189,7 @@ impl World {
                 }
             }
         }
-        let nth = self
-            .choices
-            .below(sealed.len() as u64, Subsystem::FaultShape, 106);
-        let Some((root, dir, name, tp)) = sealed.get(usize::try_from(nth).unwrap_or(0)) else {
-            return;
-        };
-        let content = self.machine.disk.content(*root, &[dir], name);
-        let len = content.map_or(0, <[u8]>::len) as u64;
-        let at = self.choices.below(len, Subsystem::FaultShape, 107);
-        self.note(|| format!("FAULT rot of {dir}/{name} at byte {at}"));
-        let at = usize::try_from(at).unwrap_or(0);
-        self.machine.disk.rot(*root, &[dir], name, at);
-        self.judge.rots(*tp);
-        self.count(Fault::Rot.name());
+        sealed
     }
 
     /// The partition whose log a directory is.

@@ -136,6 +136,7 @@ fn clients_must_come_to_rest_in_time() {
             disorder_ms: 0,
             codec: Compression::None,
             partitions: vec![T],
+            renews: false,
         };
         let profile = Profile {
             age: 0,
