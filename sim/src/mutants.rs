@@ -12,9 +12,7 @@ use crate::check::Invariant;
 pub fn is_hunted(mutant: Mutant) -> bool {
     !matches!(
         mutant,
-        Mutant::KeepRefusedSequence
-            | Mutant::LowerRecoveryPoint
-            | Mutant::TrustUnsyncedPartitionMetadata
+        Mutant::LowerRecoveryPoint | Mutant::TrustUnsyncedPartitionMetadata
     )
 }
 
