@@ -10,6 +10,7 @@ use crate::event::Level;
 use crate::ids::{DirId, FileId, LogId, Lsn, Offset, Uuid};
 use crate::io::{Cx, DiskDone, DiskError, DiskOp};
 use crate::mark::Mark;
+use crate::mutant::Mutants;
 use crate::wire::Parts;
 
 use super::checkpoint::{self, Key, OffsetsWriter};
@@ -591,7 +592,8 @@ impl LogStore {
             checkpoint.begun += 1;
             Build::default()
         });
-        let more = self.add_former(dir, kind, &mut build) || self.add_logs(dir, kind, &mut build);
+        let more = self.add_former(dir, kind, &mut build)
+            || self.add_logs(dir, kind, &mut build, cx.mutants);
         let directory = &mut self.dirs[dir];
         let checkpoint = directory.checkpoint(kind);
         if more {
@@ -645,7 +647,13 @@ impl LogStore {
     }
 
     /// Adds the lines of the next logs; true if there may be more.
-    fn add_logs(&mut self, dir: usize, kind: CheckpointKind, build: &mut Build) -> bool {
+    fn add_logs(
+        &mut self,
+        dir: usize,
+        kind: CheckpointKind,
+        build: &mut Build,
+        mutants: Mutants,
+    ) -> bool {
         let At::Logs(from) = build.at else {
             return false;
         };
@@ -660,7 +668,7 @@ impl LogStore {
                 // What is not open keeps what was known of it.
                 (State::Opening(_) | State::Offline(_), _) => log.checkpointed[kind as usize],
                 (_, CheckpointKind::RecoveryPoints) => {
-                    let point = log.recovery_point(cx.mutants);
+                    let point = log.recovery_point(mutants);
                     build.lagging |= point < log.synced;
                     Some(point)
                 }
