@@ -544,6 +544,11 @@ fn a_fetch_does_not_wait_for_more_than_it_can_hold() {
     request.topics[0].partitions[0].partition_max_bytes = size + 1;
     let response = world.ask(conn, 17, &request);
     assert_eq!(bytes(fetched(&response)), batch(&["a"]).len());
+    // Nor for more than the whole answer may hold.
+    let mut request = fetch(topic, 0);
+    (request.min_bytes, request.max_bytes) = (10 * size, size);
+    let response = world.ask(conn, 17, &request);
+    assert_eq!(bytes(fetched(&response)), batch(&["a"]).len());
 }
 
 #[test]
