@@ -197,7 +197,9 @@ impl Node {
             self.assign_partitions(cx);
             return true;
         }
-        self.start_further(cx) || self.retire_directories(cx)
+        self.start_further(cx)
+            || self.retire_directories(cx)
+            || self.rooms.controller.forget_removed()
     }
 
     /// Carries notices and committed records. True if there were any.

@@ -21,9 +21,15 @@ pub use startup::{Registration, STARTUP_RECORDS_MAX, Startup};
 
 use crate::config::Config;
 use crate::ids::{LeaderEpoch, Offset, Uuid};
-use crate::metadata::{Delta, Image, ReplayError, features};
+use crate::metadata::{Delta, Image, ReplayError, Topic, features};
 use crate::mutant::Mutants;
 use crate::wire::{ErrorCode, MetadataRecord, Str};
+
+/// The most records that one request may give: they are one batch. As with Kafka.
+const REQUEST_RECORDS_MAX: usize = 10_000;
+
+/// At most so many partitions of topics that are gone are forgotten in one piece.
+const FORGOTTEN_AT_ONCE: usize = 1_000;
 
 /// A record and the version to write it in.
 pub type VersionedRecord = (MetadataRecord, i16);
@@ -81,6 +87,8 @@ pub struct Controller {
     collisions: BTreeMap<String, BTreeSet<Str>>,
     /// How many replicas lie in each log directory.
     replicas: BTreeMap<Uuid, u64>,
+    /// Topics that are gone, with the partitions whose replicas are still counted.
+    removed: Vec<Topic>,
 }
 
 impl Controller {
@@ -95,6 +103,7 @@ impl Controller {
             topic_ids: 0,
             collisions: BTreeMap::new(),
             replicas: BTreeMap::new(),
+            removed: Vec::new(),
         }
     }
 
@@ -118,7 +127,7 @@ impl Controller {
         let mut delta = Delta::default();
         self.image
             .replay(last, epoch, records, &mut delta, mutants)?;
-        self.index(&delta);
+        self.index(delta);
         Ok(())
     }
 
@@ -142,7 +151,7 @@ impl Controller {
                 );
             }
         }
-        self.index(&delta);
+        self.index(delta);
         let version = |record: MetadataRecord| {
             let version = features::record_version(&record, metadata_version);
             (record, version)
@@ -151,7 +160,7 @@ impl Controller {
     }
 
     /// Brings the indexes to the image after `delta`.
-    fn index(&mut self, delta: &Delta) {
+    fn index(&mut self, delta: Delta) {
         for topic in &delta.topics_removed {
             let unified = names::unified(&topic.name);
             if let Some(names) = self.collisions.get_mut(&unified) {
@@ -160,12 +169,8 @@ impl Controller {
                     self.collisions.remove(&unified);
                 }
             }
-            for partition in topic.partitions.values() {
-                for directory in &partition.directories {
-                    self.count_replica(*directory, false);
-                }
-            }
         }
+        self.removed.extend(delta.topics_removed);
         for id in &delta.topics_created {
             if let Some(topic) = self
                 .image
@@ -189,6 +194,29 @@ impl Controller {
         for directory in created {
             self.count_replica(directory, true);
         }
+    }
+
+    /// Takes a piece of the replicas of topics that are gone out of the count: true if there were any.
+    pub fn forget_removed(&mut self) -> bool {
+        let mut forgotten = 0;
+        while let Some(topic) = self
+            .removed
+            .last_mut()
+            .filter(|_| forgotten < FORGOTTEN_AT_ONCE)
+        {
+            forgotten += 1;
+            match topic.partitions.pop_first() {
+                Some((_, partition)) => {
+                    for directory in partition.directories {
+                        self.count_replica(directory, false);
+                    }
+                }
+                None => {
+                    self.removed.pop();
+                }
+            }
+        }
+        forgotten > 0
     }
 
     fn count_replica(&mut self, directory: Uuid, more: bool) {

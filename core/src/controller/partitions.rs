@@ -6,16 +6,13 @@ use std::collections::BTreeMap;
 
 use super::placement::Placed;
 use super::topics::names_once_and_more;
-use super::{Controller, Outcome, Refusal};
+use super::{Controller, Outcome, REQUEST_RECORDS_MAX, Refusal};
 use crate::rng::Rng;
 use crate::wire::create_partitions_request::CreatePartitionsTopic;
 use crate::wire::create_partitions_response::CreatePartitionsTopicResult;
 use crate::wire::{
     CreatePartitionsRequest, CreatePartitionsResponse, ErrorCode, MetadataRecord, Str,
 };
-
-/// The most partitions that one request may add.
-const PARTITIONS_MAX: i64 = 10_000;
 
 impl Controller {
     /// Adds partitions to the topics of `request`, all that may be; says of each why not.
@@ -36,7 +33,7 @@ impl Controller {
             .iter()
             .filter(|topic| once.contains(&topic.name))
         {
-            let room = PARTITIONS_MAX - records.len() as i64;
+            let room = REQUEST_RECORDS_MAX.saturating_sub(records.len());
             let outcome = self.added_partitions(topic, room, rng).map(|added| {
                 if !request.validate_only {
                     records.extend(self.write(added));
@@ -54,7 +51,7 @@ impl Controller {
     fn added_partitions(
         &self,
         topic: &CreatePartitionsTopic,
-        room: i64,
+        room: usize,
         rng: &Rng,
     ) -> Result<Vec<MetadataRecord>, Refusal> {
         let existing = self
@@ -74,7 +71,7 @@ impl Controller {
             ));
         }
         let additional = topic.count - count;
-        if i64::from(additional) > room {
+        if additional.unsigned_abs() as usize > room {
             return Err(Refusal::new(
                 ErrorCode::POLICY_VIOLATION,
                 "Unable to perform excessively large batch operation.",
@@ -86,7 +83,10 @@ impl Controller {
             .next()
             .map_or(1, |partition| partition.replicas.len());
         let placed = match &topic.assignments {
-            None => self.place(additional, i16::try_from(factor).unwrap_or(i16::MAX), rng)?,
+            None => {
+                let factor = i16::try_from(factor).unwrap_or(i16::MAX);
+                self.place(additional, factor, rng, &mut BTreeMap::new())?
+            }
             Some(assignments) if assignments.len() != additional.unsigned_abs() as usize => {
                 return Err(Refusal::new(
                     ErrorCode::INVALID_REPLICA_ASSIGNMENT,

@@ -17,8 +17,15 @@ pub(super) struct Placed {
 }
 
 impl Controller {
-    /// Places `count` partitions with `factor` replicas each; the first of each is not fenced.
-    pub(super) fn place(&self, count: i32, factor: i16, rng: &Rng) -> Result<Vec<Placed>, Refusal> {
+    /// Places `count` partitions with `factor` replicas each; the first of each is not fenced. `extra` as with
+    /// [`in_directories`](Controller::in_directories).
+    pub(super) fn place(
+        &self,
+        count: i32,
+        factor: i16,
+        rng: &Rng,
+        extra: &mut BTreeMap<Uuid, u64>,
+    ) -> Result<Vec<Placed>, Refusal> {
         let refuse =
             |message: String| Err(Refusal::new(ErrorCode::INVALID_REPLICATION_FACTOR, message));
         if factor <= 0 {
@@ -48,13 +55,12 @@ impl Controller {
             self.topic_ids,
             0,
         ) as usize;
-        let mut extra = BTreeMap::new();
         let placed = (0..count.unsigned_abs() as usize).map(|partition| {
             let mut order = unfenced.clone();
             order.rotate_left((start + partition) % unfenced.len());
             order.extend(&fenced);
             order.truncate(factor);
-            self.in_directories(order, &mut extra)
+            self.in_directories(order, extra)
         });
         Ok(placed.collect())
     }

@@ -184,7 +184,17 @@ impl World {
         }
         assert_eq!(fresh.image, self.controller.image);
         assert_eq!(fresh.collisions, self.controller.collisions);
-        assert_eq!(fresh.replicas, self.controller.replicas);
+        let mut settled = self.controller.clone();
+        while settled.forget_removed() {}
+        while fresh.forget_removed() {}
+        assert_eq!(fresh.replicas, settled.replicas);
+        let mut counted = BTreeMap::new();
+        for (_, _, partition) in settled.image.topics.partitions_after(None) {
+            for directory in &partition.directories {
+                *counted.entry(*directory).or_insert(0) += 1;
+            }
+        }
+        assert_eq!(settled.replicas, counted);
     }
 }
 
@@ -544,6 +554,11 @@ fn topics_are_refused_as_kafka_refuses_them() {
         many.iter()
             .all(|(_, code, _)| *code == ErrorCode::POLICY_VIOLATION)
     );
+    // The topic's own record is one too many for the batch.
+    let whole = world.create(vec![topic("x", 10_000)]);
+    let why = "Unable to perform excessively large batch operation.".to_owned();
+    let refused = ("x".to_owned(), ErrorCode::POLICY_VIOLATION, Some(why));
+    assert_eq!(whole, [refused]);
     assert_eq!(world.log.len(), before, "nothing was written");
     world.check();
 }

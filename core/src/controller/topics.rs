@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::names::{self, CLUSTER_METADATA};
 use super::placement::Placed;
-use super::{Controller, Outcome, Refusal, VersionedRecord};
+use super::{Controller, Outcome, REQUEST_RECORDS_MAX, Refusal, VersionedRecord};
 use crate::config::log::{self, describe_topic};
 use crate::ids::{LeaderEpoch, NodeId, Uuid};
 use crate::metadata::{Partition, Resource, features};
@@ -55,26 +55,35 @@ impl Controller {
             .map(|topic| partitions_asked(topic, default_partitions))
             .sum();
         if total > PARTITIONS_MAX {
-            return excessive(request);
+            let why = "Excessively large number of partitions per request.";
+            return excessive(request, why);
         }
         let mut results = Vec::with_capacity(request.topics.len());
-        let mut records = Vec::new();
+        let mut created = Vec::new();
+        let mut placed = BTreeMap::new();
         // Two new names of one request do not collide with each other, as with Kafka: all are checked before one is created.
         let checked: Vec<_> = wanted
             .into_iter()
             .map(|topic| (topic, self.check_new_name(&topic.name)))
             .collect();
         for (topic, name) in checked {
-            match name.and_then(|()| self.new_topic(topic, rng)) {
+            match name.and_then(|()| self.new_topic(topic, rng, &mut placed)) {
                 Ok(new) => {
                     results.push(self.created(topic, &new, version));
-                    if !request.validate_only {
-                        records.extend(self.write(new.records));
-                    }
+                    created.extend(new.records);
                 }
                 Err(refusal) => results.push(not_created(&topic.name, &refusal)),
             }
         }
+        if created.len() > REQUEST_RECORDS_MAX {
+            let why = "Unable to perform excessively large batch operation.";
+            return excessive(request, why);
+        }
+        let records = if request.validate_only {
+            Vec::new()
+        } else {
+            self.write(created)
+        };
         let duplicate = Refusal::new(ErrorCode::INVALID_REQUEST, "Duplicate topic name.");
         results.extend(twice.iter().map(|name| not_created(name, &duplicate)));
         if once.iter().any(|name| *name == CLUSTER_METADATA) {
@@ -106,6 +115,15 @@ impl Controller {
         let (known, mut results) = self.topics_to_delete(request);
         let mut records: Vec<VersionedRecord> = Vec::new();
         for (id, name) in known {
+            if records.len() == REQUEST_RECORDS_MAX {
+                results.push(DeletableTopicResult {
+                    name: Some(name),
+                    topic_id: id,
+                    error_code: ErrorCode::UNKNOWN_SERVER_ERROR,
+                    ..Default::default()
+                });
+                continue;
+            }
             let record = RemoveTopicRecord {
                 topic_id: id,
                 ..Default::default()
@@ -124,9 +142,15 @@ impl Controller {
         Outcome { records, response }
     }
 
-    fn new_topic(&mut self, topic: &CreatableTopic, rng: &Rng) -> Result<NewTopic, Refusal> {
+    /// A topic that may be created; `extra` counts the replicas in each directory that the request has placed.
+    fn new_topic(
+        &mut self,
+        topic: &CreatableTopic,
+        rng: &Rng,
+        extra: &mut BTreeMap<Uuid, u64>,
+    ) -> Result<NewTopic, Refusal> {
         let configs = self.new_configs(topic)?;
-        let placed = self.place_new(topic, rng)?;
+        let placed = self.place_new(topic, rng, extra)?;
         let factor = placed.first().map_or(0, |placed| placed.replicas.len());
         let partitions = placed.len();
         let id = self.next_topic_id(rng);
@@ -216,9 +240,14 @@ impl Controller {
         }
     }
 
-    fn place_new(&self, topic: &CreatableTopic, rng: &Rng) -> Result<Vec<Placed>, Refusal> {
+    fn place_new(
+        &self,
+        topic: &CreatableTopic,
+        rng: &Rng,
+        extra: &mut BTreeMap<Uuid, u64>,
+    ) -> Result<Vec<Placed>, Refusal> {
         if !topic.assignments.is_empty() {
-            return self.place_as_assigned(topic);
+            return self.place_as_assigned(topic, extra);
         }
         if topic.replication_factor < -1 || topic.replication_factor == 0 {
             return Err(Refusal::new(
@@ -254,7 +283,7 @@ impl Controller {
             )
         };
         let placed = self
-            .place(partitions, factor, rng)
+            .place(partitions, factor, rng, extra)
             .map_err(|refusal| unable(refusal.message.as_deref().unwrap_or_default()))?;
         if placed
             .iter()
@@ -267,7 +296,11 @@ impl Controller {
         Ok(placed)
     }
 
-    fn place_as_assigned(&self, topic: &CreatableTopic) -> Result<Vec<Placed>, Refusal> {
+    fn place_as_assigned(
+        &self,
+        topic: &CreatableTopic,
+        extra: &mut BTreeMap<Uuid, u64>,
+    ) -> Result<Vec<Placed>, Refusal> {
         let invalid = |what: &str| {
             Err(Refusal::new(
                 ErrorCode::INVALID_REQUEST,
@@ -285,7 +318,6 @@ impl Controller {
             return invalid("numPartitions");
         }
         let mut factor = None;
-        let mut extra = BTreeMap::new();
         let mut placed = BTreeMap::new();
         for assignment in &topic.assignments {
             let index = assignment.partition_index;
@@ -303,7 +335,7 @@ impl Controller {
             }
             placed.insert(
                 index,
-                self.in_directories(assignment.broker_ids.clone(), &mut extra),
+                self.in_directories(assignment.broker_ids.clone(), extra),
             );
         }
         if !placed.keys().copied().eq(0..placed.len() as i32) {
@@ -522,11 +554,8 @@ fn not_created(name: &Str, refusal: &Refusal) -> CreatableTopicResult {
     }
 }
 
-fn excessive(request: &CreateTopicsRequest) -> Outcome<CreateTopicsResponse> {
-    let refusal = Refusal::new(
-        ErrorCode::POLICY_VIOLATION,
-        "Excessively large number of partitions per request.",
-    );
+fn excessive(request: &CreateTopicsRequest, why: &str) -> Outcome<CreateTopicsResponse> {
+    let refusal = Refusal::new(ErrorCode::POLICY_VIOLATION, why);
     let topics = request
         .topics
         .iter()
