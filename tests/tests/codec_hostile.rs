@@ -1,8 +1,6 @@
 //! Hostile bytes: whatever arrives, decoding gives a message or an error, in memory bounded by the size of the frame.
 //!
-//! The tests marked as fuzz entries run a bounded number of inputs here. With cargo-bolero and a nightly toolchain they run under a
-//! fuzzer: `cargo bolero test --toolchain nightly --sanitizer NONE -p trialog-tests NAME` (address sanitizer does not link with the
-//! C libraries of the tests).
+//! The tests marked as fuzz entries run a bounded number of inputs here; `tests/fuzz SECONDS` runs them under libFuzzer.
 #![cfg(not(madsim))]
 
 use std::alloc::{GlobalAlloc, Layout, System};
