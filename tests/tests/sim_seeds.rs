@@ -35,11 +35,14 @@ fn hashes(objects: &[Value]) -> BTreeMap<u64, String> {
         .collect()
 }
 
-/// As many seeds in every change, a hundred times as many in the full run.
+/// As many seeds in every change, fifty times as many in the full run; what each did is left in `target/test-logs/seeds.jsonl`.
 #[test]
 fn seeds_hold_every_promise() {
     let seeds = format!("1..{}", trialog_tests::broker::full_or_smoke(10_000, 200));
     let ran = trialog(&["sim", "run", "--seeds", &seeds, "--json"]);
+    let logs = trialog_tests::broker::root().join("target/test-logs");
+    std::fs::create_dir_all(&logs).expect("a directory for logs");
+    std::fs::write(logs.join("seeds.jsonl"), &ran.stdout).expect("written");
     let objects = objects(&ran);
     let said = |wanted: &str| {
         let one = objects.iter().find(|object| object["verdict"] == wanted);
