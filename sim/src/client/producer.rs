@@ -522,12 +522,14 @@ impl Producer {
         self.session.request(cx, &body, Tag::Late(tp));
     }
 
-    /// What an old epoch sent is fenced, KIP-98: it is neither appended nor taken for a duplicate.
+    /// What an old epoch sent is fenced, KIP-98: it is neither appended nor taken for a duplicate. Its records are looked at before
+    /// that, and may be too old for the topic by now.
     fn late_told(&mut self, cx: &mut Cx<'_>, tp: Tp, answer: &ProduceResponse) {
         let told = answer.responses.first();
         let told = told.and_then(|topic| topic.partition_responses.first());
         let error = told.map(|told| told.error_code);
-        let fenced = error == Some(ErrorCode::INVALID_PRODUCER_EPOCH);
+        let fenced = error == Some(ErrorCode::INVALID_PRODUCER_EPOCH)
+            || error == Some(ErrorCode::INVALID_TIMESTAMP);
         let later = error.is_some_and(ErrorCode::is_retriable);
         if fenced {
             cx.judge.acknowledged();

@@ -2,6 +2,7 @@
 
 use trialog_core::ids::ConnId;
 use trialog_core::io::Input;
+use trialog_core::node::Node;
 
 use super::{Event, Stage, World};
 use crate::check::{TopicState, Tp};
@@ -126,7 +127,13 @@ impl World {
 
     /// The medium loses something that it had: in segments that are sealed, synced, and followed by something that was synced
     /// later, so that it is below the durable frontier. What is left of the partition may be out of reach, and is never wrong.
+    ///
+    /// Not between a power cut and the end of recovery: what is on the disk then was not all synced, and rot in what the last group
+    /// had written counts as a lost copy.
     fn decay(&mut self, fault: Fault) {
+        if !self.machine.node().is_some_and(Node::is_ready) {
+            return;
+        }
         let sealed = self.sealed();
         let mut struck = Vec::new();
         for _ in 0..2 {
