@@ -16,12 +16,6 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use exit::Failure;
-use mimalloc::MiMalloc;
-
-/// Frees in bounded time. glibc's puts the work off until a large block is freed, and with many partitions that one step of the node then
-/// takes a tenth of a second.
-#[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// A Kafka-compatible event log that has stood trial.
 #[derive(Parser)]
