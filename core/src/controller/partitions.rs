@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::placement::Placed;
-use super::topics::names_once_and_more;
+use super::topics::{names_once_and_more, timed_out};
 use super::{Controller, Outcome, REQUEST_RECORDS_MAX, Refusal};
 use crate::rng::Rng;
 use crate::wire::create_partitions_request::CreatePartitionsTopic;
@@ -22,6 +22,19 @@ impl Controller {
         rng: &Rng,
     ) -> Outcome<CreatePartitionsResponse> {
         let (once, twice) = names_once_and_more(request.topics.iter().map(|topic| &topic.name));
+        if timed_out(request.timeout_ms) && !once.is_empty() {
+            let refused = Refusal::bare(ErrorCode::REQUEST_TIMED_OUT);
+            let topics = request.topics.iter();
+            let results = topics.map(|topic| result(&topic.name, Err(refused.clone())));
+            let response = CreatePartitionsResponse {
+                results: results.collect(),
+                ..Default::default()
+            };
+            return Outcome {
+                records: Vec::new(),
+                response,
+            };
+        }
         let duplicate = Refusal::new(ErrorCode::INVALID_REQUEST, "Duplicate topic name.");
         let mut results: Vec<_> = twice
             .iter()

@@ -151,6 +151,7 @@ impl World {
         });
         let request = DeleteTopicsRequest {
             topics: topics.collect(),
+            timeout_ms: 1000,
             ..Default::default()
         };
         let outcome = self.controller.delete_topics(&request, 6);
@@ -661,6 +662,7 @@ fn topics_are_deleted_by_name_or_id() {
             state(None, Uuid::ZERO),
             state(Some("c.d"), Uuid([2; 16])),
         ],
+        timeout_ms: 1000,
         ..Default::default()
     };
     let outcome = world.controller.delete_topics(&request, 6);
@@ -699,6 +701,85 @@ fn topics_are_deleted_by_name_or_id() {
 }
 
 #[test]
+fn what_was_given_no_time_does_nothing() {
+    let mut world = World::started(&[]);
+    world.create(vec![topic("a", 1)]);
+    let timed_out = (ErrorCode::REQUEST_TIMED_OUT, None);
+    for timeout_ms in [0, -1, i32::MIN] {
+        let create = |names: &[&'static str]| CreateTopicsRequest {
+            topics: names.iter().map(|name| topic(name, 1)).collect(),
+            timeout_ms,
+            ..Default::default()
+        };
+        let mut created = |names: &[&'static str]| {
+            let outcome = world
+                .controller
+                .create_topics(&create(names), 7, &world.rng);
+            assert!(outcome.records.is_empty());
+            let told = outcome.response.topics.into_iter();
+            let told: Vec<_> = told.map(|t| (t.error_code, t.error_message)).collect();
+            told
+        };
+        assert_eq!(
+            created(&["new", "twice", "twice"]),
+            [(); 3].map(|()| timed_out.clone()),
+            "everything that was asked for, duplicates too"
+        );
+        assert_eq!(
+            created(&["twice", "twice"])[0].0,
+            ErrorCode::INVALID_REQUEST,
+            "nothing is left that takes time"
+        );
+
+        let grow = |names: &[&'static str]| CreatePartitionsRequest {
+            topics: names
+                .iter()
+                .map(|name| CreatePartitionsTopic {
+                    name: (*name).into(),
+                    count: 4,
+                    ..Default::default()
+                })
+                .collect(),
+            timeout_ms,
+            ..Default::default()
+        };
+        let mut grown = |names: &[&'static str]| {
+            let outcome = world.controller.create_partitions(&grow(names), &world.rng);
+            assert!(outcome.records.is_empty());
+            let told = outcome.response.results.into_iter();
+            let told: Vec<_> = told.map(|t| (t.error_code, t.error_message)).collect();
+            told
+        };
+        assert_eq!(grown(&["a", "b", "b"]), [(); 3].map(|()| timed_out.clone()));
+        assert_eq!(grown(&["a", "a"])[0].0, ErrorCode::INVALID_REQUEST);
+
+        let state = |name: Option<&'static str>| DeleteTopicState {
+            name: name.map(Str::from),
+            ..Default::default()
+        };
+        let mut deleted = |names: &[Option<&'static str>]| {
+            let request = DeleteTopicsRequest {
+                topics: names.iter().copied().map(state).collect(),
+                timeout_ms,
+                ..Default::default()
+            };
+            let outcome = world.controller.delete_topics(&request, 6);
+            assert!(outcome.records.is_empty());
+            let told = outcome.response.responses.into_iter();
+            let told: Vec<_> = told.map(|t| (t.error_code, t.error_message)).collect();
+            told
+        };
+        assert_eq!(
+            deleted(&[Some("a"), None]),
+            [(); 2].map(|()| timed_out.clone())
+        );
+        assert_eq!(deleted(&[None])[0].0, ErrorCode::INVALID_REQUEST);
+    }
+    assert_eq!(world.committed.topics.len(), 1);
+    world.check();
+}
+
+#[test]
 fn partitions_are_added_and_never_taken() {
     let mut world = World::started(&[]);
     world.create(vec![topic("a", 2)]);
@@ -718,6 +799,7 @@ fn partitions_are_added_and_never_taken() {
                 assignments,
                 ..Default::default()
             }],
+            timeout_ms: 1000,
             ..Default::default()
         };
         let outcome = world.controller.create_partitions(&request, &world.rng);
@@ -833,7 +915,7 @@ proptest! {
                 }
                 Step::Delete { name } => { world.delete(&[NAMES[name]]); }
                 Step::Grow { name, count } => {
-                    let request = CreatePartitionsRequest { topics: vec![CreatePartitionsTopic { name: NAMES[name].into(), count, ..Default::default() }], ..Default::default() };
+                    let request = CreatePartitionsRequest { topics: vec![CreatePartitionsTopic { name: NAMES[name].into(), count, ..Default::default() }], timeout_ms: 1000, ..Default::default() };
                     let outcome = world.controller.create_partitions(&request, &world.rng);
                     world.append(outcome.records);
                 }

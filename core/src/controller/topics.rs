@@ -26,6 +26,9 @@ const CONFIG_VALUE_BYTES_MAX: usize = 32_767;
 /// From this version the response carries the new topic's properties.
 const CONFIGS_FROM: i16 = 5;
 
+/// What comes once, and what comes more often.
+type OnceAndMore<'a, T> = (BTreeSet<&'a T>, BTreeSet<&'a T>);
+
 /// A topic that may be created.
 struct NewTopic {
     id: Uuid,
@@ -49,6 +52,9 @@ impl Controller {
             .iter()
             .filter(|topic| once.contains(&topic.name) && topic.name != CLUSTER_METADATA)
             .collect();
+        if timed_out(request.timeout_ms) && !wanted.is_empty() {
+            return refused(request, &Refusal::bare(ErrorCode::REQUEST_TIMED_OUT));
+        }
         let default_partitions = self.config.int("num.partitions");
         let total: i64 = wanted
             .iter()
@@ -110,7 +116,18 @@ impl Controller {
         version: i16,
     ) -> Outcome<DeleteTopicsResponse> {
         if !self.config.flag("delete.topic.enable") {
-            return deletion_disabled(request, version);
+            // Before version 3 clients do not know the code that says it.
+            let code = if version < 3 {
+                ErrorCode::INVALID_REQUEST
+            } else {
+                ErrorCode::TOPIC_DELETION_DISABLED
+            };
+            return none_deleted(request, code);
+        }
+        let ((names, _), (ids, _)) = asked_to_delete(request);
+        let nothing_to_find = names.is_empty() && ids.is_empty();
+        if timed_out(request.timeout_ms) && !nothing_to_find {
+            return none_deleted(request, ErrorCode::REQUEST_TIMED_OUT);
         }
         let (known, mut results) = self.topics_to_delete(request);
         let mut records: Vec<VersionedRecord> = Vec::new();
@@ -452,17 +469,7 @@ impl Controller {
                 _ => {}
             }
         }
-        let named = request
-            .topics
-            .iter()
-            .filter(|topic| topic.topic_id == Uuid::ZERO)
-            .filter_map(|topic| topic.name.as_ref());
-        let (names, names_twice) = names_once_and_more(request.topic_names.iter().chain(named));
-        let by_id = request
-            .topics
-            .iter()
-            .filter(|topic| topic.name.is_none() && topic.topic_id != Uuid::ZERO);
-        let (ids, ids_twice) = names_once_and_more(by_id.map(|topic| &topic.topic_id));
+        let ((names, names_twice), (ids, ids_twice)) = asked_to_delete(request);
         for name in names_twice {
             refuse(
                 Some(name),
@@ -520,10 +527,33 @@ impl Controller {
     }
 }
 
+/// Has a client that waits so long given up before the controller can begin? As with Kafka, whose queue lets nothing begin after its
+/// deadline, it does nothing then.
+pub(super) fn timed_out(timeout_ms: i32) -> bool {
+    timeout_ms <= 0
+}
+
+/// The names and the ids of topics that `request` names by one of both alone.
+fn asked_to_delete(request: &DeleteTopicsRequest) -> (OnceAndMore<'_, Str>, OnceAndMore<'_, Uuid>) {
+    let named = request
+        .topics
+        .iter()
+        .filter(|topic| topic.topic_id == Uuid::ZERO)
+        .filter_map(|topic| topic.name.as_ref());
+    let by_id = request
+        .topics
+        .iter()
+        .filter(|topic| topic.name.is_none() && topic.topic_id != Uuid::ZERO);
+    (
+        names_once_and_more(request.topic_names.iter().chain(named)),
+        names_once_and_more(by_id.map(|topic| &topic.topic_id)),
+    )
+}
+
 /// Splits `items` into those that come once and those that come more often, each in order.
 pub(super) fn names_once_and_more<'a, T: Ord>(
     items: impl Iterator<Item = &'a T>,
-) -> (BTreeSet<&'a T>, BTreeSet<&'a T>) {
+) -> OnceAndMore<'a, T> {
     let (mut once, mut more) = (BTreeSet::new(), BTreeSet::new());
     for item in items {
         if more.contains(item) {
@@ -555,11 +585,15 @@ fn not_created(name: &Str, refusal: &Refusal) -> CreatableTopicResult {
 }
 
 fn excessive(request: &CreateTopicsRequest, why: &str) -> Outcome<CreateTopicsResponse> {
-    let refusal = Refusal::new(ErrorCode::POLICY_VIOLATION, why);
+    refused(request, &Refusal::new(ErrorCode::POLICY_VIOLATION, why))
+}
+
+/// Every topic of `request` is refused for the same reason.
+fn refused(request: &CreateTopicsRequest, refusal: &Refusal) -> Outcome<CreateTopicsResponse> {
     let topics = request
         .topics
         .iter()
-        .map(|topic| not_created(&topic.name, &refusal))
+        .map(|topic| not_created(&topic.name, refusal))
         .collect();
     Outcome {
         records: Vec::new(),
@@ -570,13 +604,8 @@ fn excessive(request: &CreateTopicsRequest, why: &str) -> Outcome<CreateTopicsRe
     }
 }
 
-fn deletion_disabled(request: &DeleteTopicsRequest, version: i16) -> Outcome<DeleteTopicsResponse> {
-    // Before version 3 clients do not know the code that says it.
-    let code = if version < 3 {
-        ErrorCode::INVALID_REQUEST
-    } else {
-        ErrorCode::TOPIC_DELETION_DISABLED
-    };
+/// Every topic of `request` is refused for the same reason.
+fn none_deleted(request: &DeleteTopicsRequest, code: ErrorCode) -> Outcome<DeleteTopicsResponse> {
     let refused = |name: Option<Str>, topic_id| DeletableTopicResult {
         name,
         topic_id,

@@ -201,6 +201,48 @@ pub fn creating_and_deleting_topics(pair: &mut Pair) {
             _ => doomed("unknown", version),
         },
     );
+    for timeout in [0, -1] {
+        pair.every_version_fixed(
+            &format!("CreateTopics within {timeout} ms"),
+            |_, _| {
+                let names = ["late", "there", "twice", "twice", "__cluster_metadata"];
+                CreateTopicsRequest::default()
+                    .with_topics(names.iter().map(|name| creatable(name, 1, 1)).collect())
+                    .with_timeout_ms(timeout)
+            },
+            in_order,
+        );
+        pair.every_version_fixed(
+            &format!("CreateTopics of nothing but duplicates within {timeout} ms"),
+            |_, _| {
+                CreateTopicsRequest::default()
+                    .with_topics(vec![creatable("twice", 1, 1), creatable("twice", 1, 1)])
+                    .with_timeout_ms(timeout)
+            },
+            in_order,
+        );
+        pair.every_version(&format!("CreatePartitions within {timeout} ms"), |_, _| {
+            grown("there", 4, None)
+                .with_validate_only(false)
+                .with_timeout_ms(timeout)
+        });
+        pair.every_version(
+            &format!("DeleteTopics within {timeout} ms"),
+            |_, version| doomed("there", version).with_timeout_ms(timeout),
+        );
+    }
+    pair.every_version("CreatePartitions of a topic twice", |_, _| {
+        let twice = vec![grown("there", 4, None).topics; 2].concat();
+        CreatePartitionsRequest::default()
+            .with_topics(twice)
+            .with_timeout_ms(5000)
+    });
+    pair.every_version("DeleteTopics of a topic twice", |_, version| {
+        let once = doomed("there", version);
+        once.clone()
+            .with_topics(vec![once.topics.clone(); 2].concat())
+            .with_topic_names(vec![once.topic_names.clone(); 2].concat())
+    });
     pair.every_version_fixed(
         "CreateTopics, two new names that collide as metrics",
         |_, version| {

@@ -105,6 +105,7 @@ fn sensible(topic: Uuid) -> Vec<Bytes> {
                 count: 2,
                 ..Default::default()
             }],
+            timeout_ms: 1000,
             ..Default::default()
         },
     );
@@ -131,6 +132,7 @@ fn sensible(topic: Uuid) -> Vec<Bytes> {
         all,
         &DeleteTopicsRequest {
             topic_names: vec!["v".into()],
+            timeout_ms: 1000,
             ..Default::default()
         },
     );
