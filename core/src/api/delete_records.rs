@@ -3,6 +3,8 @@
 //! Owns a request from its arrival to its answer: a partition is answered when its new start is durable. Never removes a
 //! byte: the log does, when whole segments lie before the start.
 
+use std::collections::BTreeMap;
+
 use super::{Api, Asked, Rooms, Waiting};
 use crate::controller::is_internal_topic;
 use crate::ids::{LogId, Offset, PartitionIndex, RequestId};
@@ -47,12 +49,10 @@ impl Api {
             response: DeleteRecordsResponse::default(),
             open: Vec::new(),
         };
-        for topic in request.topics {
-            let mut partitions = Vec::with_capacity(topic.partitions.len());
-            for partition in topic.partitions {
-                let index = PartitionIndex(partition.partition_index);
-                let deletion =
-                    rooms.delete_records(cx, &topic.name, index, partition.offset, asked.id);
+        for (topic, offsets) in last_mentions(request) {
+            let mut partitions = Vec::with_capacity(offsets.len());
+            for (index, offset) in offsets {
+                let deletion = rooms.delete_records(cx, &topic, index, offset, asked.id);
                 let (low_watermark, error_code) = match deletion {
                     Ok(Deletion::Done(start)) => (start.0, ErrorCode::NONE),
                     Ok(Deletion::Later(log)) => {
@@ -70,7 +70,7 @@ impl Api {
                 });
             }
             wait.response.topics.push(DeleteRecordsTopicResult {
-                name: topic.name,
+                name: topic,
                 partitions,
                 ..Default::default()
             });
@@ -135,6 +135,18 @@ impl Api {
         }
         self.reply(cx, wait.asked, &wait.response);
     }
+}
+
+/// The offset that each partition was named with last, as with Kafka.
+fn last_mentions(request: DeleteRecordsRequest) -> BTreeMap<Str, BTreeMap<PartitionIndex, i64>> {
+    let mut topics: BTreeMap<Str, BTreeMap<PartitionIndex, i64>> = BTreeMap::new();
+    for topic in request.topics {
+        for partition in topic.partitions {
+            let offsets = topics.entry(topic.name.clone()).or_default();
+            offsets.insert(PartitionIndex(partition.partition_index), partition.offset);
+        }
+    }
+    topics
 }
 
 impl DeleteRecordsWait {

@@ -28,6 +28,8 @@ const LEADER_SINCE: i16 = 16;
 const NO_STORAGE_ERROR_UNTIL: i16 = 5;
 /// `isolation_level`: committed transactions only.
 const READ_COMMITTED: i8 = 1;
+/// Up to this version an error of the whole fetch is told of each partition, too.
+const PARTITIONS_TOLD_UNTIL: i16 = 12;
 
 /// A fetch in work.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +38,8 @@ pub(super) struct FetchWait {
     context: FetchContext,
     committed_only: bool,
     min_bytes: u64,
-    max_bytes: u64,
+    /// May be negative: then nothing that has records can be read.
+    max_bytes: i64,
     deadline: Instant,
     slots: Vec<Slot>,
     /// Reads of the disk that have not ended.
@@ -95,7 +98,7 @@ impl Api {
             context,
             committed_only: request.isolation_level == READ_COMMITTED,
             min_bytes: u64::try_from(min_bytes).unwrap_or(0),
-            max_bytes: u64::try_from(max_bytes).unwrap_or(0),
+            max_bytes,
             deadline: cx.now.mono + super::millis(request.max_wait_ms),
             slots: Vec::with_capacity(asks.len()),
             reading: 0,
@@ -122,6 +125,13 @@ impl Api {
         }
         let anything = !wait.slots.is_empty();
         wait.slots.append(&mut refused);
+        if !super::is_isolation_level(request.isolation_level)
+            && wait.slots.iter().any(|slot| !slot.is_unknown())
+        {
+            let keys = wait.slots.iter().map(|slot| &slot.result.key);
+            self.sessions.give_back(context, keys);
+            return self.refuse_isolation_level(cx, asked, &request);
+        }
         // What was not looked at has nothing to tell, or has its turn with the next request.
         let (all, due) = context
             .session()
@@ -142,7 +152,7 @@ impl Api {
     /// Reads every partition anew.
     fn look(&mut self, rooms: &mut Rooms, cx: &mut Cx, wait: &mut FetchWait) -> Look {
         let room = self.connections.answer_room();
-        let mut left = wait.max_bytes.min(room);
+        let mut left = wait.max_bytes.min(i64::try_from(room).unwrap_or(i64::MAX));
         let mut at_least_one = true;
         let mut look = Look {
             bytes: 0,
@@ -161,7 +171,7 @@ impl Api {
             let slot = &wait.slots[at];
             look.urgent |= slot.is_urgent();
             look.bytes += slot.readable;
-            left = left.saturating_sub(slot.bytes);
+            left = left.saturating_sub_unsigned(slot.bytes).max(0);
             at_least_one &= slot.bytes == 0;
         }
         look
@@ -403,6 +413,37 @@ impl Api {
         self.reply(cx, asked, &response);
     }
 
+    /// Kafka fails on a level that it does not know, once there is a partition to read.
+    fn refuse_isolation_level(&mut self, cx: &mut Cx, asked: Asked, request: &FetchRequest) {
+        let error_code = ErrorCode::UNKNOWN_SERVER_ERROR;
+        let told = request
+            .topics
+            .iter()
+            .filter(|_| asked.version <= PARTITIONS_TOLD_UNTIL);
+        let responses = told.map(|topic| {
+            let partitions = topic.partitions.iter().map(|partition| PartitionData {
+                partition_index: partition.partition,
+                error_code,
+                high_watermark: -1,
+                aborted_transactions: Some(Vec::new()),
+                records: Some(Parts::new()),
+                ..Default::default()
+            });
+            FetchableTopicResponse {
+                topic: topic.topic.clone(),
+                partitions: partitions.collect(),
+                ..Default::default()
+            }
+        });
+        let response = FetchResponse {
+            error_code,
+            session_id: request.session_id,
+            responses: responses.collect(),
+            ..Default::default()
+        };
+        self.reply(cx, asked, &response);
+    }
+
     fn refuse_fetch(&mut self, cx: &mut Cx, asked: Asked, error_code: ErrorCode, session_id: i32) {
         let response = FetchResponse {
             error_code,
@@ -420,7 +461,7 @@ impl FetchWait {
         out.moment(self.deadline);
         out.session(self.context.session().unwrap_or(NO_SESSION));
         out.number(i64::try_from(self.min_bytes).unwrap_or(i64::MAX));
-        out.number(i64::try_from(self.max_bytes).unwrap_or(i64::MAX));
+        out.number(self.max_bytes);
         out.flag(self.committed_only);
         out.flag(self.watching);
         for slot in &self.slots {
@@ -454,6 +495,14 @@ impl Slot {
         (failed && self.log.is_some()) || self.result.diverging.is_some()
     }
 
+    /// Is this a partition that the metadata does not have?
+    fn is_unknown(&self) -> bool {
+        matches!(
+            self.result.error,
+            ErrorCode::UNKNOWN_TOPIC_ID | ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
+        )
+    }
+
     fn fail(&mut self, error: ErrorCode) {
         let (key, ask) = (self.result.key.clone(), self.result.ask);
         self.result = FetchResult::failed(key, ask, error);
@@ -467,12 +516,12 @@ impl Slot {
         rooms: &mut Rooms,
         cx: &mut Cx,
         log: LogId,
-        left: u64,
+        left: i64,
         at_least_one: bool,
     ) -> Option<ReadId> {
         let ask = self.result.ask;
-        let wanted = left.min(u64::try_from(ask.max_bytes).unwrap_or(0));
-        let max_bytes = u32::try_from(wanted).unwrap_or(u32::MAX);
+        let max_bytes = left.min(i64::from(ask.max_bytes));
+        let wanted = u64::try_from(max_bytes).unwrap_or(0);
         (self.bytes, self.readable) = (0, 0);
         match rooms.fetch_one(cx, log, ask, max_bytes, at_least_one) {
             Err(error) => {
@@ -561,7 +610,7 @@ impl Rooms {
         cx: &mut Cx,
         log: LogId,
         ask: FetchAsk,
-        max_bytes: u32,
+        max_bytes: i64,
         at_least_one: bool,
     ) -> Result<Found, ErrorCode> {
         let partition = self
@@ -588,9 +637,13 @@ impl Rooms {
         } else {
             found.high_watermark
         };
+        // As with Kafka, a size that nothing can have is an error only where there is something to read.
+        if max_bytes < 0 && (view.start..below).contains(&ask.offset) {
+            return Err(ErrorCode::UNKNOWN_SERVER_ERROR);
+        }
         let read = Read {
             from: ask.offset,
-            max_bytes,
+            max_bytes: u32::try_from(max_bytes.max(0)).unwrap_or(u32::MAX),
             below,
             at_least_one,
         };

@@ -76,6 +76,10 @@ impl Api {
         asked: Asked,
         request: ListOffsetsRequest,
     ) {
+        if !super::is_isolation_level(request.isolation_level) {
+            let response = all_failed(request, ErrorCode::UNKNOWN_SERVER_ERROR);
+            return self.reply(cx, asked, &response);
+        }
         let mut mentions: BTreeMap<(Str, i32), u32> = BTreeMap::new();
         for topic in &request.topics {
             for partition in &topic.partitions {
@@ -88,8 +92,13 @@ impl Api {
             response: ListOffsetsResponse::default(),
             lookups: BTreeMap::new(),
         };
+        let mut places: BTreeMap<Str, usize> = BTreeMap::new();
         for topic in request.topics {
-            let mut partitions = Vec::with_capacity(topic.partitions.len());
+            let mut answers = Vec::with_capacity(topic.partitions.len());
+            // A topic that is named again goes on where it began.
+            let topics = &mut wait.response.topics;
+            let place = *places.entry(topic.name.clone()).or_insert(topics.len());
+            let before = topics.get(place).map_or(0, |topic| topic.partitions.len());
             for partition in topic.partitions {
                 let index = PartitionIndex(partition.partition_index);
                 let mentioned = mentions.remove(&(topic.name.clone(), index.0));
@@ -107,24 +116,27 @@ impl Api {
                     Some(_) => Err(ErrorCode::INVALID_REQUEST),
                 };
                 match found {
-                    Ok(Found::Answer(answer)) => partitions.push(answer),
+                    Ok(Found::Answer(answer)) => answers.push(answer),
                     Ok(Found::Later(read, nothing)) => {
                         let place = Place {
-                            topic: wait.response.topics.len(),
-                            partition: partitions.len(),
+                            topic: place,
+                            partition: before + answers.len(),
                             nothing,
                         };
                         wait.lookups.insert(read, place);
-                        partitions.push(nothing_found(index, ErrorCode::NONE));
+                        answers.push(nothing_found(index, ErrorCode::NONE));
                     }
-                    Err(error) => partitions.push(nothing_found(index, error)),
+                    Err(error) => answers.push(nothing_found(index, error)),
                 }
             }
-            wait.response.topics.push(ListOffsetsTopicResponse {
-                name: topic.name,
-                partitions,
-                ..Default::default()
-            });
+            match wait.response.topics.get_mut(place) {
+                Some(earlier) => earlier.partitions.append(&mut answers),
+                None => wait.response.topics.push(ListOffsetsTopicResponse {
+                    name: topic.name,
+                    partitions: answers,
+                    ..Default::default()
+                }),
+            }
         }
         if wait.lookups.is_empty() {
             return self.reply(cx, asked, &wait.response);
@@ -279,6 +291,27 @@ impl Rooms {
             LookupOutcome::Ready(None) => Ok(Found::Answer(nothing_found(index, nothing))),
             LookupOutcome::Later(read) => Ok(Found::Later(read, nothing)),
         }
+    }
+}
+
+/// The same error for everything that was asked.
+fn all_failed(request: ListOffsetsRequest, error: ErrorCode) -> ListOffsetsResponse {
+    let topics = request.topics.into_iter().map(|topic| {
+        let indexes = topic
+            .partitions
+            .iter()
+            .map(|partition| partition.partition_index);
+        ListOffsetsTopicResponse {
+            name: topic.name,
+            partitions: indexes
+                .map(|index| nothing_found(PartitionIndex(index), error))
+                .collect(),
+            ..Default::default()
+        }
+    });
+    ListOffsetsResponse {
+        topics: topics.collect(),
+        ..Default::default()
     }
 }
 

@@ -645,6 +645,11 @@ fn body<R: Request>(reader: &mut Reader, asked: Asked) -> Result<R, DecodeError>
     R::decode(reader, asked.version)
 }
 
+/// Is there such an `isolation_level`: read uncommitted or read committed?
+fn is_isolation_level(level: i8) -> bool {
+    matches!(level, 0 | 1)
+}
+
 /// A client's timeout; a negative one is none.
 fn millis(ms: i32) -> Duration {
     Duration::from_millis(u64::try_from(ms).unwrap_or(0))

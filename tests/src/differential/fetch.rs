@@ -176,6 +176,36 @@ pub fn fetch_answers(pair: &mut Pair) {
                 ..ask()
             },
         ),
+        (
+            "fewer bytes than none",
+            FetchAsk {
+                max_bytes: -1,
+                ..ask()
+            },
+        ),
+        (
+            "fewer bytes of the partition than none",
+            FetchAsk {
+                partition_max_bytes: -5,
+                ..ask()
+            },
+        ),
+        (
+            "fewer bytes of the partition than none, from the end",
+            FetchAsk {
+                offset: 20,
+                partition_max_bytes: -5,
+                ..ask()
+            },
+        ),
+        (
+            "fewer bytes of the partition than none, after the end",
+            FetchAsk {
+                offset: 21,
+                partition_max_bytes: -5,
+                ..ask()
+            },
+        ),
         ("with the leader's epoch", FetchAsk { epoch: 0, ..ask() }),
         (
             "with an epoch of the future",
@@ -203,6 +233,29 @@ pub fn fetch_answers(pair: &mut Pair) {
             "read committed",
             FetchAsk {
                 isolation: 1,
+                ..ask()
+            },
+        ),
+        (
+            "an unknown isolation",
+            FetchAsk {
+                isolation: 2,
+                ..ask()
+            },
+        ),
+        (
+            "an unknown isolation in a new session",
+            FetchAsk {
+                isolation: -1,
+                session: (0, 0),
+                ..ask()
+            },
+        ),
+        (
+            "an unknown isolation of an unknown topic",
+            FetchAsk {
+                topic: "unknown",
+                isolation: 2,
                 ..ask()
             },
         ),
@@ -235,6 +288,34 @@ pub fn fetch_answers(pair: &mut Pair) {
             whole_batches,
         );
     }
+    negative_sizes(pair);
+}
+
+/// The sizes and waits of whole requests that nothing can have.
+fn negative_sizes(pair: &mut Pair) {
+    let ask = FetchAsk {
+        offset: 20,
+        ..FetchAsk::default()
+    };
+    pair.every_version("Fetch, fewer bytes than none at least", |side, version| {
+        fetch(side, version, &ask)
+            .with_min_bytes(-1)
+            .with_max_wait_ms(60_000)
+    });
+    pair.every_version("Fetch, a negative wait", |side, version| {
+        fetch(side, version, &ask).with_max_wait_ms(-1)
+    });
+    let two = |side: &Side, version: i16| {
+        let mut request = fetch(side, version, &FetchAsk::default()).with_max_bytes(-1);
+        let first = request.topics[0].partitions[0].clone();
+        request.topics[0].partitions.push(first.with_partition(2));
+        request
+    };
+    pair.every_version_fixed(
+        "Fetch of two partitions, fewer bytes than none",
+        two,
+        whole_batches,
+    );
 }
 
 /// What a session says of partitions whose topic went away, and came back as another of the same name.

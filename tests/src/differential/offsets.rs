@@ -63,6 +63,42 @@ pub fn offsets_and_epochs(pair: &mut Pair) {
     pair.every_version("ListOffsets with an epoch of the future", at("t", 0, 3, -1));
     pair.every_version("ListOffsets with an impossible epoch", at("t", 0, -2, -1));
 
+    let asked = at("t", 0, -1, -1);
+    let level = |level| {
+        move |side: &Side, version: i16| {
+            let request = asked(side, version);
+            if version >= 2 {
+                request.with_isolation_level(level)
+            } else {
+                request
+            }
+        }
+    };
+    pair.every_version("ListOffsets, read committed", level(1));
+    pair.every_version("ListOffsets in an unknown isolation", level(2));
+    pair.every_version("ListOffsets in a negative isolation", level(-1));
+    let twice = |indexes: &'static [i32]| {
+        move |side: &Side, version: i16| {
+            let topics = indexes
+                .iter()
+                .flat_map(|index| at("t", *index, -1, -1)(side, version).topics);
+            ListOffsetsRequest::default()
+                .with_replica_id(BrokerId(-1))
+                .with_topics(topics.collect())
+        }
+    };
+    // Kafka's answer is in the order of a hash.
+    pair.every_version_fixed(
+        "ListOffsets of a topic in two places",
+        twice(&[0, 1]),
+        |answer| {
+            for topic in &mut answer.topics {
+                topic.partitions.sort_by_key(|part| part.partition_index);
+            }
+        },
+    );
+    pair.every_version("ListOffsets of a partition twice", twice(&[0, 0]));
+
     let epoch = |topic: &'static str, partition, current, asked| {
         move |_: &Side, version: i16| {
             let part = OffsetForLeaderPartition::default()
@@ -125,6 +161,19 @@ pub fn offsets_and_epochs(pair: &mut Pair) {
     pair.every_version("DeleteRecords below nothing", delete("t", 0, -2));
     pair.every_version("DeleteRecords of an unknown partition", delete("t", 9, 0));
     pair.every_version("DeleteRecords of an unknown topic", delete("unknown", 0, 0));
+    pair.every_version("DeleteRecords of a partition twice", |side, version| {
+        let topics = [21, 2].map(|offset| delete("t", 0, offset)(side, version).topics);
+        DeleteRecordsRequest::default()
+            .with_topics(topics.concat())
+            .with_timeout_ms(5000)
+    });
+    pair.every_version(
+        "OffsetForLeaderEpoch of a partition twice",
+        |side, version| {
+            let topics = [0, 5].map(|asked| epoch("t", 0, -1, asked)(side, version).topics);
+            epoch("t", 0, -1, 0)(side, version).with_topics(topics.concat())
+        },
+    );
     pair.every_version("DeleteRecords of some", delete("t", 0, 7));
     pair.every_version("ListOffsets of the new start", at("t", 0, -1, -2));
     pair.every_version(
