@@ -30,11 +30,15 @@ pub enum Mutant {
     LowerRecoveryPoint,
     /// `partition.metadata` has its name before its content is durable, and the next life believes it.
     TrustUnsyncedPartitionMetadata,
+    /// A stop gives up where the metadata log finds no room, instead of ending without what was never committed.
+    StopFailsWithoutRoom,
+    /// The marker of a clean stop stands over a `leader-epoch-checkpoint` that found no room.
+    MarkCleanWithoutEpochs,
 }
 
 impl Mutant {
     /// Every mutant, in the order of the report.
-    pub const ALL: [Mutant; 12] = [
+    pub const ALL: [Mutant; 14] = [
         Mutant::AckBeforeSync,
         Mutant::SkipTornTailCheck,
         Mutant::ForgetDirectorySync,
@@ -47,6 +51,8 @@ impl Mutant {
         Mutant::KeepRefusedSequence,
         Mutant::LowerRecoveryPoint,
         Mutant::TrustUnsyncedPartitionMetadata,
+        Mutant::StopFailsWithoutRoom,
+        Mutant::MarkCleanWithoutEpochs,
     ];
 
     /// The name that `sim mutants --only` takes.
@@ -65,6 +71,8 @@ impl Mutant {
             Mutant::KeepRefusedSequence => "KeepRefusedSequence",
             Mutant::LowerRecoveryPoint => "LowerRecoveryPoint",
             Mutant::TrustUnsyncedPartitionMetadata => "TrustUnsyncedPartitionMetadata",
+            Mutant::StopFailsWithoutRoom => "StopFailsWithoutRoom",
+            Mutant::MarkCleanWithoutEpochs => "MarkCleanWithoutEpochs",
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::ids::{ConnId, LeaderEpoch, LogId, NodeId, Offset, Uuid};
 use crate::io::{Boot, Cx, Effect, Effects, Halt, Input, Room, Wake};
 use crate::log::{LogStore, Notice, Sizes};
 use crate::metadata::{Delta, Image, Listing, ReplayError};
-use crate::mutant::Mutants;
+use crate::mutant::{Mutant, Mutants};
 use crate::partition::{Partitions, Replicas};
 use crate::quorum::{Quorum, QuorumConfig, QuorumEvent, SnapshotId, checkpoint};
 use crate::rng::{Purpose, Rng};
@@ -224,7 +224,9 @@ impl Node {
     fn on_notice(&mut self, cx: &mut Cx, notice: Notice) {
         let Node { rooms, api, .. } = self;
         // A stop does not wait for room: what the metadata log did not take is never committed, and nobody was promised it.
-        let too_late = self.phase == Phase::Stopping && matches!(notice, Notice::AppendsLost(..));
+        let too_late = self.phase == Phase::Stopping
+            && matches!(notice, Notice::AppendsLost(..))
+            && !cx.mutants.has(Mutant::StopFailsWithoutRoom);
         if !too_late && rooms.quorum.on_notice(cx, &mut rooms.store, &notice) {
             return;
         }

@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use trialog_core::config::Config;
 use trialog_core::format::Format;
 use trialog_core::ids::Uuid;
-use trialog_core::io::{Boot, Effects, Input, ListenerBoot, LogDirBoot, Wake};
+use trialog_core::io::{Boot, DiskError, Effects, Input, ListenerBoot, LogDirBoot, Wake};
 use trialog_core::log::Sizes;
 use trialog_core::mutant::{Mutant, Mutants};
 use trialog_core::node::Node;
@@ -24,6 +24,17 @@ use crate::net::Host;
 pub const HOST: &str = "broker";
 /// The port of the clients' listener.
 pub const PORT: u16 = 9092;
+
+/// Operations that will fail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failing {
+    /// Their kind, as [`Subject`](crate::disk::Subject) has it, or the file that they make: its directory, `/`, its name.
+    pub what: String,
+    /// So many more.
+    pub left: u32,
+    /// With this.
+    pub error: DiskError,
+}
 
 /// A machine and its process.
 #[derive(Debug)]
@@ -40,8 +51,10 @@ pub struct Machine {
     pub slow_until: u64,
     /// Jobs of work are slow until this simulated time.
     pub starved_until: u64,
-    /// Operations of this kind fail, so many more.
-    pub failing: Option<(&'static str, u32)>,
+    /// What will fail.
+    pub failing: Option<Failing>,
+    /// The next operation of this kind, or the one that makes this file, takes a second; only in scripts.
+    pub held: Option<String>,
     /// The disk failed or was full in this life: the node may have fenced it.
     pub hurt: bool,
     /// The process was asked to stop.
@@ -116,6 +129,7 @@ impl Machine {
             slow_until: 0,
             starved_until: 0,
             failing: None,
+            held: None,
             hurt: false,
             stopping: false,
             wakeup: None,
@@ -144,6 +158,11 @@ impl Machine {
         self.node.is_some()
     }
 
+    /// From the next start on so many bytes of recent batches stay in memory.
+    pub fn set_hot_bytes(&mut self, bytes: u64) {
+        self.sizes.hot_bytes = bytes;
+    }
+
     /// The process, if there is one.
     #[must_use]
     pub fn node(&self) -> Option<&Node> {
@@ -159,7 +178,6 @@ impl Machine {
         }
         self.stopping = false;
         self.hurt = false;
-        self.failing = None;
         self.wakeup = None;
         let log_dirs = self
             .disk
@@ -194,6 +212,7 @@ impl Machine {
     /// The process is gone, however that came.
     pub fn end_process(&mut self, power_cut: bool) {
         self.node = None;
+        self.failing = None;
         self.life += 1;
         self.wakeup = None;
         self.paused_until = 0;

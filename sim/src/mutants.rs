@@ -7,12 +7,16 @@ use trialog_core::mutant::Mutant;
 
 use crate::check::Invariant;
 
-/// Is it found within a default search? The others need more luck, or faults at one moment: a story of the log's tests tells each.
+/// Is it found within a default search? The others need more luck, or faults at one moment: a story tells each, in
+/// the log's tests or among the scripted scenarios.
 #[must_use]
 pub fn is_hunted(mutant: Mutant) -> bool {
     !matches!(
         mutant,
-        Mutant::LowerRecoveryPoint | Mutant::TrustUnsyncedPartitionMetadata
+        Mutant::LowerRecoveryPoint
+            | Mutant::TrustUnsyncedPartitionMetadata
+            | Mutant::StopFailsWithoutRoom
+            | Mutant::MarkCleanWithoutEpochs
     )
 }
 
@@ -76,5 +80,9 @@ pub fn expected(mutant: Mutant) -> &'static [Invariant] {
             Invariant::HighWatermarkRegressed,
             Invariant::Progress,
         ],
+        // The node gives up on a disk that is only full.
+        Mutant::StopFailsWithoutRoom => &[Invariant::NodeInvariant],
+        // No client of the simulator asks for the end of a leader's epoch.
+        Mutant::MarkCleanWithoutEpochs => &[],
     }
 }

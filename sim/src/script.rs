@@ -17,8 +17,10 @@
 //!
 //! Owns the reading of stories; [`crate::world`] lets them happen. A block is command lines, `----`, and the answers.
 
+use trialog_core::mutant::Mutant;
+
 use crate::client::caller::{Call, Writer};
-use crate::disk::Cut;
+use crate::disk::{Cut, KINDS};
 use crate::faults::Fault;
 use crate::world::World;
 
@@ -26,22 +28,31 @@ use crate::world::World;
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Command {
     Call(Call),
+    Send(Call),
+    Answer,
+    HangUp,
     Fault(Fault),
     PowerCut(Cut),
     Stop,
     Start,
     Sleep(u64),
     Fail(&'static str),
+    NoRoom(String),
+    Hold(String),
+    SlowWork,
+    Memory(u64),
     Rot(String, usize),
     Full(bool),
+    Contended,
 }
 
-/// Runs a story and returns it with the answers that it got; equal to `story` if all is as it was written.
+/// Runs a story, with a rule of the node broken or none, and returns it with the answers that it got; equal to `story` if all is as
+/// it was written.
 ///
 /// # Errors
 /// The line that cannot be understood.
-pub fn run(story: &str) -> Result<String, String> {
-    let mut world = World::for_script();
+pub fn run(story: &str, mutant: Option<Mutant>) -> Result<String, String> {
+    let mut world = World::for_script(mutant);
     let mut told = String::new();
     let mut lines = story.lines().peekable();
     while let Some(line) = lines.next() {
@@ -75,14 +86,22 @@ pub fn run(story: &str) -> Result<String, String> {
 fn happen(world: &mut World, command: Command) -> String {
     match command {
         Command::Call(call) => world.call(call),
+        Command::Send(call) => world.script_send(call),
+        Command::Answer => world.script_answer(),
+        Command::HangUp => world.script_hang_up(),
         Command::Fault(fault) => world.script_fault(fault, Cut::Drawn),
         Command::PowerCut(cut) => world.script_fault(Fault::PowerCut, cut),
         Command::Stop => world.script_stop(),
         Command::Start => world.script_start(),
         Command::Sleep(ms) => world.script_sleep(ms),
         Command::Fail(kind) => world.script_fail(kind),
+        Command::NoRoom(what) => world.script_no_room(what),
+        Command::Hold(kind) => world.script_hold(kind),
+        Command::SlowWork => world.script_slow_work(),
+        Command::Memory(hot_bytes) => world.script_memory(hot_bytes),
         Command::Rot(dir, at) => world.script_rot(&dir, at),
         Command::Full(full) => world.script_full(full),
+        Command::Contended => world.script_contended(),
     }
 }
 
@@ -126,7 +145,17 @@ fn parse(line: &str) -> Option<Command> {
             tp: partition(tp)?,
             offset: offset.parse().ok()?,
         }),
+        ["epoch", tp, epoch] => call(Call::Epoch {
+            tp: partition(tp)?,
+            epoch: epoch.parse().ok()?,
+        }),
         ["init"] => call(Call::Init),
+        ["send", ..] => match parse(line.trim_start().strip_prefix("send ")?)? {
+            Command::Call(call) => Some(Command::Send(call)),
+            _ => None,
+        },
+        ["answer"] => Some(Command::Answer),
+        ["hang", "up"] => Some(Command::HangUp),
         ["crash"] => Some(Command::Fault(Fault::ProcessCrash)),
         ["power", "cut"] => Some(Command::PowerCut(Cut::Lose)),
         ["power", "cut", "keeps", "all"] => Some(Command::PowerCut(Cut::Keep)),
@@ -143,14 +172,22 @@ fn parse(line: &str) -> Option<Command> {
         }
         ["disk", "full"] => Some(Command::Full(true)),
         ["disk", "has", "room"] => Some(Command::Full(false)),
-        ["fail", kind] => {
-            let kinds = ["sync", "write", "sync-dir", "create", "read", "rename"];
-            Some(Command::Fail(
-                kinds.into_iter().find(|known| known == kind)?,
-            ))
+        ["disk", "full", "to", "stay"] => Some(Command::Contended),
+        ["fail", kind] => Some(Command::Fail(one_of_kinds(kind)?)),
+        ["no", "room", "for", file] if file.contains('/') => {
+            Some(Command::NoRoom((*file).to_owned()))
         }
+        ["hold", what] if what.contains('/') || one_of_kinds(what).is_some() => {
+            Some(Command::Hold((*what).to_owned()))
+        }
+        ["slow", "work"] => Some(Command::SlowWork),
+        ["memory", bytes] => Some(Command::Memory(bytes.parse().ok()?)),
         _ => None,
     }
+}
+
+fn one_of_kinds(word: &str) -> Option<&'static str> {
+    KINDS.into_iter().find(|known| *known == word)
 }
 
 fn partition(text: &str) -> Option<(String, i32)> {
@@ -223,6 +260,8 @@ mod tests {
             "produce t a",
             "sleep 5",
             "fail everything",
+            "send stop",
+            "no room for everything",
         ] {
             assert_eq!(parse(wrong), None, "{wrong}");
         }

@@ -706,7 +706,8 @@ impl LogStore {
                 let Some(log) = self.log_mut(log) else { return };
                 log.epochs_writing = false;
                 // A marker would have the next start believe the file.
-                if log.is_online() {
+                let believed = cx.mutants.has(Mutant::MarkCleanWithoutEpochs);
+                if log.is_online() && !believed {
                     self.on_not_closed(cx, dir, then);
                 }
             }

@@ -13,11 +13,14 @@ use trialog_core::wire::delete_records_request::{DeleteRecordsPartition, DeleteR
 use trialog_core::wire::delete_topics_request::DeleteTopicState;
 use trialog_core::wire::fetch_request::{FetchPartition, FetchTopic};
 use trialog_core::wire::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use trialog_core::wire::offset_for_leader_epoch_request::{
+    OffsetForLeaderPartition, OffsetForLeaderTopic,
+};
 use trialog_core::wire::produce_request::{PartitionProduceData, TopicProduceData};
 use trialog_core::wire::{
     CreatePartitionsRequest, CreateTopicsRequest, DeleteRecordsRequest, DeleteTopicsRequest,
     ErrorCode, FetchRequest, InitProducerIdRequest, ListOffsetsRequest, MetadataRequest,
-    ProduceRequest,
+    OffsetForLeaderEpochRequest, ProduceRequest,
 };
 
 use super::records;
@@ -84,6 +87,13 @@ pub enum Call {
     },
     /// Get a producer id.
     Init,
+    /// Where did a leader's epoch end?
+    Epoch {
+        /// Of which partition.
+        tp: (String, i32),
+        /// Which epoch.
+        epoch: i32,
+    },
 }
 
 /// The caller.
@@ -122,6 +132,16 @@ impl Caller {
     pub fn call(&mut self, call: Call) {
         self.waiting = Some(call);
         self.answer = None;
+    }
+
+    /// Is there a call that it has not sent yet?
+    pub fn waits(&self) -> bool {
+        self.waiting.is_some()
+    }
+
+    /// Learns the topics that another caller created.
+    pub fn learn(&mut self, other: &Caller) {
+        self.topics.clone_from(&other.topics);
     }
 
     /// The answer to the last call, once.
@@ -326,6 +346,23 @@ impl Caller {
                 };
                 self.session.request(cx, &body, call);
             }
+            Call::Epoch { tp, epoch } => {
+                let body = OffsetForLeaderEpochRequest {
+                    replica_id: -1,
+                    topics: vec![OffsetForLeaderTopic {
+                        topic: tp.0.into(),
+                        partitions: vec![OffsetForLeaderPartition {
+                            partition: tp.1,
+                            current_leader_epoch: -1,
+                            leader_epoch: epoch,
+                            ..Default::default()
+                        }],
+                        ..Default::default()
+                    }],
+                    ..Default::default()
+                };
+                self.session.request(cx, &body, call);
+            }
             Call::Init => {
                 let body = InitProducerIdRequest {
                     transactional_id: None,
@@ -419,6 +456,12 @@ impl Caller {
                 let answer = S::decode::<DeleteRecordsRequest>(cx, version, frame)?;
                 let told = answer.topics.first()?.partitions.first()?;
                 or(told.error_code, format!("begins at {}", told.low_watermark))
+            }
+            Call::Epoch { .. } => {
+                let answer = S::decode::<OffsetForLeaderEpochRequest>(cx, version, frame)?;
+                let told = answer.topics.first()?.partitions.first()?;
+                let good = format!("epoch {} ends at {}", told.leader_epoch, told.end_offset);
+                or(told.error_code, good)
             }
             Call::Init => {
                 let answer = S::decode::<InitProducerIdRequest>(cx, version, frame)?;

@@ -31,6 +31,9 @@ pub struct Subject {
     pub bytes: u64,
 }
 
+/// The kinds of operation that may be told to fail.
+pub const KINDS: [&str; 6] = ["sync", "write", "sync-dir", "create", "read", "rename"];
+
 type InodeId = u64;
 
 /// Bytes of a sector of the medium.
@@ -202,6 +205,8 @@ pub struct Disk {
     flight: BTreeMap<OpId, Flight>,
     /// Bytes that are left; `None`: more than enough.
     room: Option<u64>,
+    /// Others on the device take what is given back while it is full.
+    contended: bool,
 }
 
 /// The core broke the contract of the boundary: a sentence about how.
@@ -222,6 +227,7 @@ impl Disk {
             files: BTreeMap::new(),
             flight: BTreeMap::new(),
             room: None,
+            contended: false,
         }
     }
 
@@ -264,6 +270,13 @@ impl Disk {
     /// While the disk is full things grow and are created only in the room that others gave back.
     pub fn set_full(&mut self, full: bool) {
         self.room = full.then_some(0);
+        self.contended = false;
+    }
+
+    /// The disk is full, and others take what is given back.
+    pub fn set_contended(&mut self) {
+        self.set_full(true);
+        self.contended = true;
     }
 
     /// Takes room.
@@ -276,7 +289,7 @@ impl Disk {
 
     /// Gives back room.
     fn give_room(&mut self, bytes: u64) {
-        if let Some(room) = &mut self.room {
+        if let Some(room) = self.room.as_mut().filter(|_| !self.contended) {
             *room += bytes;
         }
     }
@@ -551,6 +564,26 @@ impl Disk {
             ),
         };
         Subject { kind, role, bytes }
+    }
+
+    /// Does an operation in flight make this file (a directory of a root, `/`, a name), or one that is to replace it?
+    #[must_use]
+    pub fn makes(&self, id: OpId, path: &str) -> bool {
+        let Some((within, name)) = path.split_once('/') else {
+            return false;
+        };
+        match self.flight.get(&id).map(|flight| &flight.op) {
+            Some(DiskOp::Create {
+                dir, name: made, ..
+            }) => {
+                let made = made.as_str();
+                let mut roots = 0..self.roots.len();
+                made.strip_suffix(".tmp").unwrap_or(made) == name
+                    && roots
+                        .any(|root| self.inode(root, &[], within) == self.dirs.get(dir).copied())
+            }
+            _ => false,
+        }
     }
 
     /// Lets an operation take effect (after those issued before it on the entries of its directory) and takes its answer.

@@ -13,6 +13,7 @@ use crate::client::{MILLISECOND, SECOND};
 use crate::disk::OpId;
 use crate::faults::Fault;
 use crate::hash::subject;
+use crate::machine::Failing;
 use crate::net::Outcome;
 
 /// A job waits up to so many nanoseconds for a thread while they are starved.
@@ -145,16 +146,23 @@ impl World {
             delay = delay.saturating_mul(20) + 5 * MILLISECOND;
             self.count("slow-disk");
         }
+        let disk = &self.machine.disk;
+        let is = |what: &str| what == about.kind || disk.makes(id, what);
+        let failing = self.machine.failing.clone();
+        let failing = failing.filter(|failing| is(&failing.what));
+        if self.machine.held.as_deref().is_some_and(is) {
+            self.machine.held = None;
+            delay += SECOND;
+        }
         let mut error = None;
-        if let Some((kind, left)) = self.machine.failing
-            && kind == about.kind
-        {
-            self.machine.failing = (left > 1).then_some((kind, left - 1));
-            self.machine.hurt = true;
+        if let Some(failing) = failing {
+            self.machine.hurt |= failing.error == DiskError::Failed;
             let written = self
                 .choices
                 .below(about.bytes + 1, Subsystem::DiskFault, key);
-            error = Some((DiskError::Failed, written));
+            error = Some((failing.error, written));
+            let left = failing.left - 1;
+            self.machine.failing = (left > 0).then_some(Failing { left, ..failing });
             self.count("disk-error");
         }
         let life = self.machine.life;

@@ -1,8 +1,10 @@
-//! What scripted scenarios need of a world: one caller, and faults at a word.
+//! What scripted scenarios need of a world: a caller, another one that does not wait for its answers, and faults at a word.
 
 use std::collections::BTreeMap;
 
+use trialog_core::io::DiskError;
 use trialog_core::log::Sizes;
+use trialog_core::mutant::Mutant;
 
 use super::{Event, World};
 use crate::check::Judge;
@@ -12,14 +14,19 @@ use crate::client::{Client, MILLISECOND, SECOND};
 use crate::clock::Clock;
 use crate::disk::Cut;
 use crate::faults::{Fault, Pace};
-use crate::machine::Machine;
-use crate::net::{Link, Net};
+use crate::machine::{Failing, Machine};
+use crate::net::{ClientId, Link, Net};
+
+/// Who waits for its answer.
+const CALLER: ClientId = 0;
+/// Who sends on meanwhile.
+const OTHER: ClientId = 1;
 
 impl World {
-    /// A calm world with one caller, for scripts.
-    pub(crate) fn for_script() -> World {
+    /// A calm world with two callers, for scripts.
+    pub(crate) fn for_script(mutant: Option<Mutant>) -> World {
         let clock = Clock::new(0, 0);
-        let machine = Machine::new(&BTreeMap::new(), Sizes::default(), 1, clock, None);
+        let machine = Machine::new(&BTreeMap::new(), Sizes::default(), 1, clock, mutant);
         let pace = Pace {
             disk: 20_000,
             sync: 500_000,
@@ -31,8 +38,8 @@ impl World {
             cut_per_million: 0,
             buffer: 64 << 10,
         };
-        let clients = vec![Client::Caller(Caller::new())];
-        let net = Net::new(vec![link]);
+        let clients = vec![Client::Caller(Caller::new()), Client::Caller(Caller::new())];
+        let net = Net::new(vec![link, link]);
         World::assemble(
             Choices::new(0),
             Judge::new(),
@@ -66,19 +73,45 @@ impl World {
         }
     }
 
-    fn caller(&mut self) -> &mut Caller {
-        match &mut self.clients[0] {
+    fn caller(&mut self, which: ClientId) -> &mut Caller {
+        match &mut self.clients[which] {
             Client::Caller(caller) => caller,
             Client::Producer(_) | Client::Consumer(_) | Client::Admin(_) | Client::Stranger(_) => {
-                unreachable!("the client of a script is its caller")
+                unreachable!("the clients of a script are its callers")
             }
         }
     }
 
     pub(crate) fn call(&mut self, call: Call) -> String {
-        self.caller().call(call);
-        self.wake_client(0, 0);
-        self.until(|world| world.caller().answer())
+        self.caller(CALLER).call(call);
+        self.wake_client(CALLER, 0);
+        self.until(|world| world.caller(CALLER).answer())
+    }
+
+    /// The other caller makes a call, and does not wait for its answer.
+    pub(crate) fn script_send(&mut self, call: Call) -> String {
+        let known = self.caller(CALLER).clone();
+        self.caller(OTHER).learn(&known);
+        self.caller(OTHER).call(call);
+        self.wake_client(OTHER, 0);
+        self.until(|world| (!world.caller(OTHER).waits()).then(|| "sent".to_owned()))
+    }
+
+    /// The answer to the last call of the other caller.
+    pub(crate) fn script_answer(&mut self) -> String {
+        self.until(|world| world.caller(OTHER).answer())
+    }
+
+    /// The other caller closes its connection.
+    pub(crate) fn script_hang_up(&mut self) -> String {
+        self.reconnect(OTHER, false);
+        "gone".to_owned()
+    }
+
+    fn reconnect(&mut self, client: ClientId, silently: bool) {
+        let ((), acts) = self.with_client(client, |client, cx| client.restart(cx));
+        self.act(client, acts, silently);
+        self.wake_client(client, 0);
     }
 
     /// A crash or a power cut; the node starts again at once.
@@ -101,9 +134,9 @@ impl World {
         let life = self.machine.life;
         self.schedule(self.now, Event::Start { life });
         self.until(|world| world.machine.runs().then(String::new));
-        let ((), acts) = self.with_client(0, |client, cx| client.restart(cx));
-        self.act(0, acts, true);
-        self.wake_client(0, 0);
+        for client in [CALLER, OTHER] {
+            self.reconnect(client, true);
+        }
         self.until(|world| {
             let node = world.machine.node()?;
             node.is_ready().then(|| "started".to_owned())
@@ -118,8 +151,40 @@ impl World {
 
     /// The next operation of this kind fails.
     pub(crate) fn script_fail(&mut self, kind: &'static str) -> String {
-        self.machine.failing = Some((kind, 1));
+        self.machine.failing = Some(Failing {
+            what: kind.to_owned(),
+            left: 1,
+            error: DiskError::Failed,
+        });
         format!("the next {kind} will fail")
+    }
+
+    /// A file will find no room when it is made, once.
+    pub(crate) fn script_no_room(&mut self, what: String) -> String {
+        let told = format!("{what} will find no room");
+        self.machine.failing = Some(Failing {
+            what,
+            left: 1,
+            error: DiskError::Full,
+        });
+        told
+    }
+
+    /// The next operation of this kind, or the making of this file, takes its time.
+    pub(crate) fn script_hold(&mut self, what: String) -> String {
+        let told = format!("{what} will take a second");
+        self.machine.held = Some(what);
+        told
+    }
+
+    pub(crate) fn script_slow_work(&mut self) -> String {
+        self.machine.starved_until = self.now + SECOND;
+        "jobs are slow for a second".to_owned()
+    }
+
+    pub(crate) fn script_memory(&mut self, hot_bytes: u64) -> String {
+        self.machine.set_hot_bytes(hot_bytes);
+        "from the next start on".to_owned()
     }
 
     /// The byte at `at` of the first sealed segment of a log turns over.
@@ -132,6 +197,11 @@ impl World {
         }
         disk.rot(0, &[dir], &logs[0], at);
         format!("{} has rotted", logs[0])
+    }
+
+    pub(crate) fn script_contended(&mut self) -> String {
+        self.machine.disk.set_contended();
+        "nothing grows, whatever is freed".to_owned()
     }
 
     pub(crate) fn script_full(&mut self, full: bool) -> String {

@@ -1,15 +1,16 @@
 //! The faults of the plan, carried out.
 
 use trialog_core::ids::ConnId;
-use trialog_core::io::Input;
+use trialog_core::io::{DiskError, Input};
 use trialog_core::node::Node;
 
 use super::{Event, Stage, World};
 use crate::check::{TopicState, Tp};
 use crate::choice::Subsystem;
 use crate::client::{MILLISECOND, SECOND, number_in};
-use crate::disk::Place;
+use crate::disk::{KINDS, Place};
 use crate::faults::{Fault, lasts};
+use crate::machine::Failing;
 use crate::net::{ClientId, Outcome, Side};
 
 /// A graceful stop must come within so many nanoseconds.
@@ -96,10 +97,13 @@ impl World {
                 self.machine.starved_until = self.now + lasting;
             }
             Fault::DiskError => {
-                let kinds = ["sync", "write", "sync-dir", "create", "read", "rename"];
-                let kind = self.choices.pick(&kinds, Subsystem::FaultShape, 103);
+                let kind = self.choices.pick(&KINDS, Subsystem::FaultShape, 103);
                 self.note(|| format!("FAULT the next {kind} fails"));
-                self.machine.failing = Some((kind, 1));
+                self.machine.failing = self.machine.runs().then(|| Failing {
+                    what: kind.to_owned(),
+                    left: 1,
+                    error: DiskError::Failed,
+                });
                 self.operator_in(lasting);
             }
             Fault::DiskFull => {

@@ -23,7 +23,7 @@ const TOKEN: Token = Token {
 
 /// A node that serves.
 fn started() -> World {
-    let mut world = World::for_script();
+    let mut world = World::for_script(None);
     assert_eq!(world.call(Call::List), "no topics");
     world
 }
