@@ -34,11 +34,15 @@ pub enum Mutant {
     StopFailsWithoutRoom,
     /// The marker of a clean stop stands over a `leader-epoch-checkpoint` that found no room.
     MarkCleanWithoutEpochs,
+    /// Of a client that has gone, nothing more is appended, not even the request in work.
+    DropRequestInWork,
+    /// Of a client that has gone, what stands behind the first answer that cannot be sent is appended, too.
+    AppendBehindLostAnswer,
 }
 
 impl Mutant {
     /// Every mutant, in the order of the report.
-    pub const ALL: [Mutant; 14] = [
+    pub const ALL: [Mutant; 16] = [
         Mutant::AckBeforeSync,
         Mutant::SkipTornTailCheck,
         Mutant::ForgetDirectorySync,
@@ -53,6 +57,8 @@ impl Mutant {
         Mutant::TrustUnsyncedPartitionMetadata,
         Mutant::StopFailsWithoutRoom,
         Mutant::MarkCleanWithoutEpochs,
+        Mutant::DropRequestInWork,
+        Mutant::AppendBehindLostAnswer,
     ];
 
     /// The name that `sim mutants --only` takes.
@@ -73,6 +79,8 @@ impl Mutant {
             Mutant::TrustUnsyncedPartitionMetadata => "TrustUnsyncedPartitionMetadata",
             Mutant::StopFailsWithoutRoom => "StopFailsWithoutRoom",
             Mutant::MarkCleanWithoutEpochs => "MarkCleanWithoutEpochs",
+            Mutant::DropRequestInWork => "DropRequestInWork",
+            Mutant::AppendBehindLostAnswer => "AppendBehindLostAnswer",
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::ids::{ConnId, LogId, Offset, PartitionIndex, RequestId, Uuid};
 use crate::io::{CloseWhy, Cx, Effect, Token};
 use crate::log::{Append, Origin};
 use crate::mark::Mark;
+use crate::mutant::Mutant;
 use crate::partition::Acks;
 use crate::situation::Situation;
 use crate::time::Instant;
@@ -317,11 +318,17 @@ impl Api {
         let Some(answered) = begun.iter().find(|id| !silent(id)) else {
             return;
         };
+        if cx.mutants.has(Mutant::AppendBehindLostAnswer) {
+            return;
+        }
         self.connections.drop_waiting(conn);
         let Some(queue) = self.appends.get_mut(&conn) else {
             return;
         };
-        let behind = queue.partition_point(|id| id <= answered);
+        let behind = match cx.mutants.has(Mutant::DropRequestInWork) {
+            true => 0,
+            false => queue.partition_point(|id| id <= answered),
+        };
         for id in queue.split_off(behind) {
             if let Some(Waiting::Produce(wait)) = self.requests.remove(&id) {
                 for slot in wait.slots {
