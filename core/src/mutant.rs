@@ -38,11 +38,13 @@ pub enum Mutant {
     DropRequestInWork,
     /// Of a client that has gone, what stands behind the first answer that cannot be sent is appended, too.
     AppendBehindLostAnswer,
+    /// A lookup that waits for an index keeps the bound of its request.
+    KeepLookupBound,
 }
 
 impl Mutant {
     /// Every mutant, in the order of the report.
-    pub const ALL: [Mutant; 16] = [
+    pub const ALL: [Mutant; 17] = [
         Mutant::AckBeforeSync,
         Mutant::SkipTornTailCheck,
         Mutant::ForgetDirectorySync,
@@ -59,6 +61,7 @@ impl Mutant {
         Mutant::MarkCleanWithoutEpochs,
         Mutant::DropRequestInWork,
         Mutant::AppendBehindLostAnswer,
+        Mutant::KeepLookupBound,
     ];
 
     /// The name that `sim mutants --only` takes.
@@ -81,6 +84,7 @@ impl Mutant {
             Mutant::MarkCleanWithoutEpochs => "MarkCleanWithoutEpochs",
             Mutant::DropRequestInWork => "DropRequestInWork",
             Mutant::AppendBehindLostAnswer => "AppendBehindLostAnswer",
+            Mutant::KeepLookupBound => "KeepLookupBound",
         }
     }
 }
