@@ -23,7 +23,7 @@ pub struct Args {
     /// Keep the data here; without it, it is removed at exit.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Set a property.
+    /// Set a property, above the environment (KAFKA_NUM_PARTITIONS is num.partitions).
     #[arg(short = 'X', long = "override", value_name = "NAME=VALUE")]
     overrides: Vec<Override>,
     #[command(flatten)]
@@ -34,11 +34,16 @@ pub struct Args {
 pub fn run(args: Args) -> Result<(), Failure> {
     serve::log_to_stderr();
     let (data, temporary) = directory(args.data.as_deref())?;
-    let properties = properties::gather(
+    let mut properties = properties::gather(
         defaults(&args.host, args.port, &data),
         properties::environment(),
         &args.overrides,
     );
+    // A quorum of itself, whatever its number: nobody connects to this address.
+    let voter = format!("{}@127.0.0.1:9093", properties["node.id"]);
+    properties
+        .entry("controller.quorum.voters".to_owned())
+        .or_insert(voter);
     let config = properties::check(&properties, "of `trialog dev`")?;
     format::if_needed(&config)?;
     let kept = match &temporary {
@@ -98,8 +103,6 @@ fn defaults(host: &str, port: u16, data: &Path) -> BTreeMap<String, String> {
             format!("PLAINTEXT://{host}:{port},CONTROLLER://127.0.0.1:0"),
         ),
         ("controller.listener.names", "CONTROLLER".to_owned()),
-        // A quorum of itself: nobody connects to this address.
-        ("controller.quorum.voters", "1@127.0.0.1:9093".to_owned()),
         ("log.dirs", data.display().to_string()),
         ("offsets.topic.replication.factor", "1".to_owned()),
         ("transaction.state.log.replication.factor", "1".to_owned()),

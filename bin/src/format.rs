@@ -55,6 +55,9 @@ fn feature(text: &str) -> Result<(String, i16), String> {
 pub fn run(args: &Args) -> Result<(), Failure> {
     let properties = properties::load(&args.config, &args.overrides)?;
     let config = properties::check(&properties, &args.config.display().to_string())?;
+    for note in config.notes() {
+        eprintln!("trialog: {note}.");
+    }
     let features: Vec<(&str, i16)> = args
         .features
         .iter()

@@ -48,20 +48,29 @@ pub struct Serve {
 /// Sends the log to stderr: what TRIALOG_LOG asks for, or what an operator should know.
 pub fn log_to_stderr() {
     use tracing_subscriber::filter::EnvFilter;
-    let wanted = EnvFilter::try_from_env("TRIALOG_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let asked = std::env::var("TRIALOG_LOG").ok();
+    let wanted = asked.as_deref().map(EnvFilter::try_new);
+    let (wanted, fault) = match wanted {
+        Some(Ok(wanted)) => (wanted, None),
+        Some(Err(fault)) => (EnvFilter::new("info"), Some(fault)),
+        None => (EnvFilter::new("info"), None),
+    };
     tracing_subscriber::fmt()
         .with_env_filter(wanted)
         .with_target(false)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .init();
+    if let Some(fault) = fault {
+        tracing::warn!("TRIALOG_LOG is not used: {fault}. Write a level, as in TRIALOG_LOG=debug.");
+    }
 }
 
 /// Runs the node to its end.
 pub fn run(serve: Serve) -> Result<(), Failure> {
     end_on_panic();
     for note in serve.config.notes() {
-        tracing::warn!("{note}");
+        tracing::warn!("{note}.");
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -74,13 +83,14 @@ async fn node(serve: Serve) -> Result<(), Failure> {
     let config = serve.config;
     let mut roots = Vec::new();
     for (n, path) in (0..).zip(config.log_dirs()) {
-        if !PathBuf::from(path).is_dir() {
+        let root = PathBuf::from(path);
+        if !root.exists() {
             return Err(Failure::failed(format_args!(
                 "the log directory {path} does not exist: {}.",
                 serve.unformatted
             )));
         }
-        roots.push((DirId(n), PathBuf::from(path)));
+        roots.push((DirId(n), root));
     }
     let disk = FileDisk::open(&roots).map_err(Failure::failed)?;
     let listens: Vec<Listen> = config

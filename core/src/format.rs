@@ -94,8 +94,10 @@ impl Format<'_> {
         if let Some(at) = (1..ids.len()).find(|at| ids[..*at].contains(&ids[*at])) {
             return Err(format!("the directory id {} is given twice", ids[at]));
         }
-        if self.cluster_id.is_empty() || self.cluster_id.contains(['\n', '\r', '\\']) {
-            return Err("the cluster id must be one line of text; `trialog format` makes one, or take `kafka-storage.sh random-uuid`".to_owned());
+        // As it stands in a properties file: nothing that would have to be escaped or is cut off there.
+        let plain = |c: char| c.is_ascii_graphic() && c != '\\';
+        if self.cluster_id.is_empty() || !self.cluster_id.chars().all(plain) {
+            return Err("the cluster id must be one word of ASCII; `trialog format` makes one, or take `kafka-storage.sh random-uuid`".to_owned());
         }
         match (self.config.voters().is_empty(), self.standalone) {
             (true, false) => Err("controller.quorum.voters is not set: the quorum is dynamic, and format must be told its first voter with --standalone".to_owned()),
@@ -120,14 +122,13 @@ impl Format<'_> {
                     ));
                 }
             } else if !features::implements(name, *level) {
-                let range = features::SUPPORTED
-                    .iter()
-                    .find(|feature| feature.name == *name)
-                    .map_or((0, 0), |f| (f.min, f.max));
-                return Err(format!(
-                    "this release implements {name} {} to {}, not {level}",
-                    range.0, range.1
-                ));
+                let mut supported = features::SUPPORTED.iter();
+                return Err(match supported.find(|feature| feature.name == *name) {
+                    Some(features::Supported { min, max, .. }) => {
+                        format!("this release implements {name} {min} to {max}, not {level}")
+                    }
+                    None => format!("this release does not have the feature {name}: leave it out"),
+                });
             }
         }
         let level = asked(features::METADATA_VERSION).unwrap_or(features::METADATA_VERSION_MAX);
@@ -291,7 +292,7 @@ mod tests {
             (
                 &[("group.version", 1)],
                 false,
-                "this release implements group.version 0 to 0, not 1",
+                "this release does not have the feature group.version: leave it out",
             ),
             (
                 &[("metadata.version", 31)],

@@ -45,7 +45,7 @@ impl fmt::Display for ListenError {
             io::ErrorKind::PermissionDenied => {
                 "Ports below 1024 need a privilege: choose a higher one"
             }
-            _ => "Correct `listeners`",
+            _ => "Correct its host and port",
         })
     }
 }

@@ -60,3 +60,38 @@ pub struct Report {
     /// The events, one a line, if they were asked for.
     pub log: Vec<String>,
 }
+
+impl Report {
+    /// What the run would have needed to count, in words; nothing if it did enough.
+    #[must_use]
+    pub fn lacking(&self) -> Vec<String> {
+        let kinds = self.faults.len();
+        let mut lacking = Vec::new();
+        if self.operations < OPERATIONS_MIN {
+            lacking.push(format!(
+                "{} operations of at least {OPERATIONS_MIN}",
+                self.operations
+            ));
+        }
+        if kinds < FAULT_KINDS_MIN {
+            lacking.push(format!(
+                "{kinds} kinds of fault of at least {FAULT_KINDS_MIN}"
+            ));
+        }
+        if !self.live {
+            lacking.push("no liveness phase".to_owned());
+        }
+        lacking
+    }
+
+    /// The verdict in words: with what an inconclusive run lacked.
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        match self.verdict {
+            Verdict::Inconclusive => {
+                format!("{}: {}", self.verdict.name(), self.lacking().join(", "))
+            }
+            Verdict::Passed | Verdict::Violated => self.verdict.name().to_owned(),
+        }
+    }
+}

@@ -1,4 +1,4 @@
-//! What the tests of Trialog share: the tidy rules, brokers and clients as processes, and the crash file system.
+//! What the tests of Trialog share: the tidy rules, what committed texts must say, brokers and clients as processes, and the crash file system.
 //!
 //! Nothing here is deployed. Under `--cfg madsim` only the pure rooms exist.
 
@@ -16,6 +16,7 @@ pub mod crashfs;
 pub mod differential;
 #[cfg(not(madsim))]
 pub mod fill;
+pub mod fresh;
 #[cfg(not(madsim))]
 pub mod golden;
 #[cfg(not(madsim))]

@@ -14,7 +14,7 @@ pub struct Complaint {
     pub what: String,
 }
 
-fn complaint(place: impl Into<String>, what: impl Into<String>) -> Complaint {
+pub(crate) fn complaint(place: impl Into<String>, what: impl Into<String>) -> Complaint {
     Complaint {
         place: place.into(),
         what: what.into(),
@@ -542,23 +542,6 @@ pub fn finished(path: &str, source: &str) -> Vec<Complaint> {
     complaints
 }
 
-/// A text that a program made is what that program makes now.
-pub fn fresh(path: &str, committed: &str, generated: &str) -> Vec<Complaint> {
-    if committed == generated {
-        return Vec::new();
-    }
-    let line = committed
-        .lines()
-        .zip(generated.lines())
-        .take_while(|(a, b)| a == b)
-        .count()
-        + 1;
-    vec![complaint(
-        format!("{path}:{line}"),
-        "is out of date: generate it again",
-    )]
-}
-
 /// Nothing speaks of the machine that it was written on.
 pub fn portable(path: &str, text: &str) -> Vec<Complaint> {
     let foreign = [
@@ -801,12 +784,6 @@ mod tests {
             places(&finished("core/src/a.rs", &stub)),
             ["core/src/a.rs:2", "core/src/a.rs:3"]
         );
-    }
-
-    #[test]
-    fn generated_text_is_fresh() {
-        assert_eq!(fresh("a.txt", "1\n2\n", "1\n2\n"), vec![]);
-        assert_eq!(places(&fresh("a.txt", "1\n2\n", "1\n3\n")), ["a.txt:2"]);
     }
 
     #[test]

@@ -94,6 +94,16 @@ fn two_signals_at_once_are_one() {
 }
 
 #[test]
+fn dev_is_a_quorum_of_itself_whatever_its_number() {
+    let (mut child, address, data) = dev(&["-X", "node.id=5"]);
+    Client::connect(&address).expect("it listens");
+    let meta = std::fs::read_to_string(Path::new(&data).join("meta.properties")).expect("text");
+    assert!(meta.contains("node.id=5\n"), "{meta}");
+    signal(&child, rustix::process::Signal::TERM);
+    assert_eq!(child.wait().expect("it ends").code(), Some(0));
+}
+
+#[test]
 fn dev_keeps_the_data_that_it_was_told_to_keep() {
     let home = tempfile::tempdir().expect("a home");
     let place = home.path().join("kept/here");
@@ -172,6 +182,7 @@ fn what_is_wrong_is_said_with_its_cause_and_what_to_do() {
     config(home, port);
     std::fs::create_dir(home.join("empty")).expect("made");
     std::fs::write(home.join("escape"), r"log.dirs=C:\users").expect("written");
+    std::fs::write(home.join("file"), "").expect("written");
     let start = |more: &[&str]| trialog(home, &[&["start", "server.properties"], more].concat());
     let cases = [
         (
@@ -191,6 +202,24 @@ fn what_is_wrong_is_said_with_its_cause_and_what_to_do() {
         ),
         (start(&["-X", "oops"]), 64, ["oops", "name=value"]),
         (
+            start(&["-X", "log.dirs=file"]),
+            1,
+            ["directory file", "Not a directory"],
+        ),
+        (
+            trialog(home, &["format", "-c", "server.properties", "-t", "a b"]),
+            78,
+            ["cluster id", "one word"],
+        ),
+        (
+            trialog(
+                home,
+                &["format", "-c", "server.properties", "-f", "group.version=1"],
+            ),
+            78,
+            ["group.version", "leave it out"],
+        ),
+        (
             trialog(home, &["start", "escape"]),
             78,
             [r"log.dirs=C:\users", "written twice"],
@@ -209,8 +238,13 @@ fn what_is_wrong_is_said_with_its_cause_and_what_to_do() {
             assert!(err.contains(word), "no {word} in: {err}");
         }
     }
-    let (code, _, _) = trialog(home, &["format", "-c", "server.properties"]);
+    let misspelt = ["-X", "log.retention.hour=1"];
+    let (code, _, err) = trialog(
+        home,
+        &[&["format", "-c", "server.properties"], &misspelt[..]].concat(),
+    );
     assert_eq!(code, 0);
+    assert!(err.contains("log.retention.hour is no property"), "{err}");
     let (code, _, err) = start(&[]);
     assert_eq!(code, 1);
     assert!(

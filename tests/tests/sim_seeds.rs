@@ -154,7 +154,22 @@ fn wrong_usage_is_code_64() {
     ] {
         assert_eq!(trialog(&wrong).status.code(), Some(64), "{wrong:?}");
     }
-    // A run of one second cannot do enough to count.
-    let short = trialog(&["sim", "run", "--seed", "1", "--duration", "1ms"]);
-    assert_eq!(short.status.code(), Some(2));
+}
+
+#[test]
+fn a_run_that_does_too_little_says_what_it_lacked() {
+    // The last of all seeds, and nothing after it.
+    let seed = u64::MAX.to_string();
+    let short = ["--seed", &seed, "--duration", "1ms"];
+    for json in [&[][..], &["--json"]] {
+        let ran = trialog(&[&["sim", "run"], &short[..], json].concat());
+        assert_eq!(ran.status.code(), Some(2));
+        let text = String::from_utf8(ran.stdout).expect("text");
+        assert!(text.contains(" kinds of fault of at least 3"), "{text}");
+        assert_eq!(text.matches(&seed).count(), 1, "{text}");
+    }
+    let again = trialog(&["sim", "replay", &seed, "--duration", "1ms"]);
+    let text = String::from_utf8(again.stdout).expect("text");
+    let last = text.lines().last().unwrap_or_default();
+    assert!(last.contains(" kinds of fault of at least 3"), "{last}");
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use trialog_tests::fresh;
 use trialog_tests::tidy::{self, Complaint};
 
 fn root() -> PathBuf {
@@ -103,6 +104,42 @@ fn matches_over_the_boundary_are_closed() {
 #[test]
 fn files_introduce_themselves_and_are_finished() {
     each_source("finished", tidy::finished);
+}
+
+#[test]
+fn schemas_are_in_their_one_form() {
+    let paths = tree().into_iter().filter(|path| {
+        (path.starts_with("core/schema/messages/") || path.starts_with("core/schema/records/"))
+            && path.ends_with(".txt")
+    });
+    let judged: Vec<(String, String)> = paths.map(|path| (read(&path), path)).collect();
+    assert!(judged.len() > 15, "only {} schemas", judged.len());
+    let complaints = judged
+        .iter()
+        .flat_map(|(text, path)| fresh::fresh(path, text, &fresh::schema(text)));
+    judge("schemas", complaints.collect());
+}
+
+#[test]
+fn the_map_is_fresh() {
+    let map = read("ARCHITECTURE.md");
+    assert!(
+        map.contains(&fresh::way_of_imports()[..12]),
+        "the way of imports is told"
+    );
+    judge(
+        "the way of imports",
+        fresh::fresh("ARCHITECTURE.md", &map, &fresh::map(&map)),
+    );
+    let (_, core) = map.split_once("\ncore/ ").expect("the core is on the map");
+    let (core, _) = core.split_once("\nsim/ ").expect("the simulator follows");
+    let rooms: BTreeSet<String> = tree()
+        .iter()
+        .filter_map(|path| path.strip_prefix("core/src/")?.split('/').next())
+        .map(|name| name.trim_end_matches(".rs").to_owned())
+        .filter(|room| room != "lib")
+        .collect();
+    judge("rooms", fresh::rooms_on_the_map(core, &rooms));
 }
 
 #[test]

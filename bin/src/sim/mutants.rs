@@ -143,7 +143,7 @@ fn healthy(seen: &BTreeSet<u64>, args: &Args, jobs: usize) -> Vec<String> {
     };
     let mut alarms = Vec::new();
     for start in STARTS {
-        let of_start = seen.range(start..start + args.seeds);
+        let of_start = seen.range(start..start.saturating_add(args.seeds));
         let Some(last) = of_start.last() else {
             continue;
         };

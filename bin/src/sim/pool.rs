@@ -1,8 +1,8 @@
 //! Runs on several threads, results in the order of the seeds.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, mpsc};
 use std::time::Instant;
 
 use trialog_sim::{Options, Report};
@@ -37,7 +37,7 @@ pub fn seeds(
     options: &Options,
     mut done: impl FnMut(Timed) -> bool,
 ) {
-    let next = AtomicU64::new(first);
+    let next = Mutex::new(Some(first));
     let enough = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let (sender, results) = mpsc::channel();
@@ -46,8 +46,10 @@ pub fn seeds(
             let (next, enough) = (&next, &enough);
             scope.spawn(move || {
                 while !enough.load(Ordering::Relaxed) {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed > last || sender.send(timed(seed, options)).is_err() {
+                    let Some(seed) = take(next, last) else {
+                        return;
+                    };
+                    if sender.send(timed(seed, options)).is_err() {
                         return;
                     }
                 }
@@ -55,17 +57,25 @@ pub fn seeds(
         }
         drop(sender);
         let mut early: BTreeMap<u64, Timed> = BTreeMap::new();
-        let mut wanted = first;
+        let mut wanted = Some(first);
         for timed in results {
             early.insert(timed.report.seed, timed);
-            while let Some(timed) = early.remove(&wanted) {
-                wanted += 1;
+            while let Some(timed) = wanted.and_then(|seed| early.remove(&seed)) {
+                wanted = timed.report.seed.checked_add(1);
                 if !enough.load(Ordering::Relaxed) && !done(timed) {
                     enough.store(true, Ordering::Relaxed);
                 }
             }
         }
     });
+}
+
+/// The next seed that nobody has taken, up to `last`.
+fn take(next: &Mutex<Option<u64>>, last: u64) -> Option<u64> {
+    let mut next = next.lock().expect("nothing panics while it is held");
+    let seed = next.filter(|seed| *seed <= last)?;
+    *next = seed.checked_add(1);
+    Some(seed)
 }
 
 /// As many as the machine has cores.

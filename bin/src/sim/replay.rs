@@ -57,7 +57,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             writeln!(
                 out,
                 "seed {seed}: {}, hash {:016x}, {} events, {} operations",
-                report.verdict.name(),
+                report.in_words(),
                 report.hash,
                 report.events,
                 report.operations

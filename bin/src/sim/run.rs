@@ -54,7 +54,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         ..Options::default()
     };
     pool::silence_panics();
-    let many = seeds.last - seeds.first + 1;
+    let many = (seeds.last - seeds.first).saturating_add(1);
     let progress = progress_bar(many);
     let mut fleet = Fleet::default();
     let mut closed_pipe = false;
@@ -103,6 +103,7 @@ fn json(timed: &Timed, duration: Span) -> serde_json::Value {
         "wall_ms": timed.wall_ms.round() as u64,
         "faults": report.faults,
         "verdict": report.verdict.name(),
+        "lacking": report.lacking(),
         "violation": violation_json(report.violation.as_ref(), || {
             replay_line(report.seed, duration, None)
         }),
@@ -128,7 +129,7 @@ fn told(timed: &Timed, duration: Span, alone: bool) {
         println!(
             "seed {}: {}, hash {:016x}, {} operations, {} kinds of fault",
             report.seed,
-            report.verdict.name(),
+            report.in_words(),
             report.hash,
             report.operations,
             report.faults.len()

@@ -27,7 +27,7 @@ use crate::faults::{Fault, Pace, Swarm};
 use crate::hash::Roll;
 use crate::machine::Machine;
 use crate::net::{ClientId, Net, NetEvent, Side};
-use crate::report::{FAULT_KINDS_MIN, OPERATIONS_MIN, Report, Verdict};
+use crate::report::{Report, Verdict};
 use crate::workload::Workload;
 
 /// Events at one instant beyond which the node is said to spin.
@@ -233,11 +233,7 @@ impl World {
             let (name, message) = (violation.invariant.name(), violation.message.clone());
             self.note(|| format!("VIOLATED {name}: {message}"));
         }
-        let live = self.stage == Stage::Over;
-        let enough = self.judge.operations() >= OPERATIONS_MIN
-            && self.faults.len() >= FAULT_KINDS_MIN
-            && live;
-        Report {
+        let mut report = Report {
             seed,
             hash: self.roll.value(),
             events: self.events,
@@ -245,15 +241,18 @@ impl World {
             simulated_ms: self.now / MILLISECOND,
             faults: self.faults,
             marks: self.marks,
-            live,
-            verdict: match (&violation, enough) {
-                (Some(_), _) => Verdict::Violated,
-                (None, true) => Verdict::Passed,
-                (None, false) => Verdict::Inconclusive,
-            },
+            live: self.stage == Stage::Over,
+            verdict: Verdict::Violated,
             violation,
             log: self.log.unwrap_or_default(),
+        };
+        if report.violation.is_none() {
+            report.verdict = match report.lacking().is_empty() {
+                true => Verdict::Passed,
+                false => Verdict::Inconclusive,
+            };
         }
+        report
     }
 
     fn schedule(&mut self, at: u64, event: Event) {
