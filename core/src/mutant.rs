@@ -38,13 +38,15 @@ pub enum Mutant {
     DropRequestInWork,
     /// Of a client that has gone, what stands behind the first answer that cannot be sent is appended, too.
     AppendBehindLostAnswer,
+    /// Recovery believes the indexes of the segment that the recovery point is the end of.
+    TrustIndexesAtRecoveryPoint,
     /// A lookup that waits for an index keeps the bound of its request.
     KeepLookupBound,
 }
 
 impl Mutant {
     /// Every mutant, in the order of the report.
-    pub const ALL: [Mutant; 17] = [
+    pub const ALL: [Mutant; 18] = [
         Mutant::AckBeforeSync,
         Mutant::SkipTornTailCheck,
         Mutant::ForgetDirectorySync,
@@ -61,6 +63,7 @@ impl Mutant {
         Mutant::MarkCleanWithoutEpochs,
         Mutant::DropRequestInWork,
         Mutant::AppendBehindLostAnswer,
+        Mutant::TrustIndexesAtRecoveryPoint,
         Mutant::KeepLookupBound,
     ];
 
@@ -84,6 +87,7 @@ impl Mutant {
             Mutant::MarkCleanWithoutEpochs => "MarkCleanWithoutEpochs",
             Mutant::DropRequestInWork => "DropRequestInWork",
             Mutant::AppendBehindLostAnswer => "AppendBehindLostAnswer",
+            Mutant::TrustIndexesAtRecoveryPoint => "TrustIndexesAtRecoveryPoint",
             Mutant::KeepLookupBound => "KeepLookupBound",
         }
     }

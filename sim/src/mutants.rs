@@ -19,6 +19,7 @@ pub fn is_hunted(mutant: Mutant) -> bool {
             | Mutant::MarkCleanWithoutEpochs
             | Mutant::DropRequestInWork
             | Mutant::AppendBehindLostAnswer
+            | Mutant::TrustIndexesAtRecoveryPoint
             | Mutant::KeepLookupBound
     )
 }
@@ -89,6 +90,8 @@ pub fn expected(mutant: Mutant) -> &'static [Invariant] {
         Mutant::MarkCleanWithoutEpochs | Mutant::DropRequestInWork => &[],
         // A producer without sequences sends its batches again, and finds that later ones were appended before earlier ones.
         Mutant::AppendBehindLostAnswer => &[Invariant::Order],
-        Mutant::KeepLookupBound => &[Invariant::TimestampLookup],
+        Mutant::TrustIndexesAtRecoveryPoint | Mutant::KeepLookupBound => {
+            &[Invariant::TimestampLookup]
+        }
     }
 }

@@ -471,7 +471,7 @@ impl LogStore {
         let limit = if opening.clean {
             Offset(i64::MAX)
         } else {
-            let at = log.recovered_from(opening.recovery_point);
+            let at = log.recovered_from(opening.recovery_point, cx.mutants);
             log.segments
                 .get(at)
                 .map_or(Offset(0), |segment| segment.base)

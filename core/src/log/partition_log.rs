@@ -258,8 +258,12 @@ impl Log {
     ///
     /// That is the one of the last record below the point: if the point is the base of a segment, the one before may have been
     /// active when the point was noted, and rolled since without its indexes being synced.
-    pub(super) fn recovered_from(&self, recovery_point: Offset) -> usize {
-        self.segment_at(Offset(recovery_point.0 - 1)).unwrap_or(0)
+    pub(super) fn recovered_from(&self, recovery_point: Offset, mutants: Mutants) -> usize {
+        let last = match mutants.has(Mutant::TrustIndexesAtRecoveryPoint) {
+            false => Offset(recovery_point.0 - 1),
+            true => recovery_point,
+        };
+        self.segment_at(last).unwrap_or(0)
     }
 
     /// The producer state at the base of the active segment, as a snapshot holds it, while that segment is empty.

@@ -67,7 +67,7 @@ impl LogStore {
         let recover_from = if opening.clean {
             last + 1
         } else {
-            log.recovered_from(opening.recovery_point)
+            log.recovered_from(opening.recovery_point, cx.mutants)
         };
         let producers_from = log.segment_at(opening.producers_from).unwrap_or(0);
         for at in 0..=last {

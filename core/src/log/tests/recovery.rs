@@ -4,7 +4,6 @@ use bytes::Bytes;
 
 use super::world::{World, batch, topic_id};
 use super::{goes_wrong, long_values, small, small_log, values};
-use crate::event::Event;
 use crate::ids::{Offset, PartitionIndex};
 use crate::io::Name;
 use crate::log::plan::CheckpointKind;
@@ -13,53 +12,44 @@ use crate::mark::Mark;
 use crate::mutant::{Mutant, Mutants};
 use crate::work::TimestampTarget;
 
-fn untrue_indexes(world: &World) -> Option<&Event> {
-    world
-        .events
-        .iter()
-        .find(|event| matches!(event, Event::Note { message, .. } if message.contains("indexes")))
-}
-
-/// The recovery point is the end of the active segment, which is rolled then: its indexes are not durable yet.
+/// The recovery point may be the end of a segment that was active when the point was noted. A life that was killed since may have left
+/// indexes in its place that no sync covered: they are not believed, however whole they look.
 #[test]
 fn indexes_of_the_segment_below_the_recovery_point_are_not_trusted() {
-    for steps in 0..60 {
-        let mut world = World::new(steps, small());
-        world.start();
-        let id = world.create("t", small_log());
-        let append = |world: &mut World, n: usize| {
-            let id = world.find("t");
-            let sent = batch(&long_values(11 * n + 10, 3), 1_000_000 + n as i64, None);
-            world.append(id, &sent).expect("appended");
-        };
-        append(&mut world, 0);
-        append(&mut world, 1);
-        world.settle();
-        world.sleep(world.config.checkpoint_interval_ms + 1);
-        let rolls = batch(&["x".repeat(1900)], 1_000_002, None);
-        world.append(id, &rolls).expect("appended");
-        assert_eq!(world.store.view(id).expect("there").segments, 2);
-        for _ in 0..steps {
-            world.step();
-        }
-        world.crash(false);
-        world.start();
-        for n in 3..9 {
-            append(&mut world, n);
-        }
-        world.settle();
-        world.sleep(world.config.checkpoint_interval_ms + 1);
-        world.crash(true);
-        world.events.clear();
-        world.start();
-        let id = world.find("t");
-        assert_eq!(
-            world.look_up(id, TimestampTarget::AtLeast(1_000_000)),
-            Some((1_000_000, 0)),
-            "{steps} steps after the roll"
-        );
-        assert_eq!(untrue_indexes(&world), None, "{steps} steps after the roll");
+    cut_an_index_short(Mutants::NONE);
+    assert!(goes_wrong(
+        Mutant::TrustIndexesAtRecoveryPoint,
+        cut_an_index_short
+    ));
+}
+
+fn cut_an_index_short(mutants: Mutants) {
+    let mut world = World::new(1, small());
+    world.mutants = mutants;
+    world.start();
+    let id = world.create("t", small_log());
+    for n in 0..4 {
+        let sent = batch(&long_values(11 * n, 2), 1_000_000 + n as i64, None);
+        world.append(id, &sent).expect("appended");
     }
+    world.settle();
+    world.sleep(world.config.checkpoint_interval_ms + 1);
+    let rolls = batch(&["x".repeat(1900)], 2_000_000, None);
+    world.append(id, &rolls).expect("appended");
+    world.settle();
+    assert_eq!(world.store.view(id).expect("there").segments, 2);
+    world.crash(false);
+    // The last entry of a time index tells the greatest timestamp of its segment.
+    world
+        .disk
+        .rot("t-0/00000000000000000000.timeindex", |bytes| {
+            bytes.truncate(bytes.len() - 12);
+            assert!(!bytes.is_empty());
+        });
+    world.start();
+    let id = world.find("t");
+    let found = world.look_up(id, TimestampTarget::AtLeast(1_000_003));
+    assert_eq!(found, Some((1_000_003, 6)));
 }
 
 /// A tail that recovery cut must not come back below records that were promised since.
