@@ -3,6 +3,7 @@
 //! Owns the terminal, files, threads and wall time of the commands; decides nothing about Kafka. Exit codes: 0 good, 1
 //! failed or violated, 2 inconclusive, 64 usage, 70 a broken invariant of ours, 78 configuration.
 
+mod allocator;
 mod dev;
 mod exit;
 mod format;
@@ -16,6 +17,9 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use exit::Failure;
+
+#[global_allocator]
+static ALLOCATOR: allocator::Allocator = allocator::Allocator;
 
 /// A Kafka-compatible event log that has stood trial.
 #[derive(Parser)]

@@ -14,6 +14,8 @@
     reason = "a benchmark is a driver: it reads the clock and prints"
 )]
 
+#[path = "../../bin/src/allocator.rs"]
+mod allocator;
 mod disk;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -44,12 +46,12 @@ use trialog_core::work;
 const A_TOPIC: i32 = 1_000;
 /// How long a step may last, in ns.
 const MOST: u32 = 5_000_000;
-const RUNS: usize = 3;
+const RUNS: usize = 5;
 const CONN: ConnId = ConnId(1);
 
-/// Makes glibc take back small blocks at once. By default it puts that off until a large one is freed, and the step that does so pays for
-/// all that others have freed before it, the benchmark's own disk among them.
-const ALLOCATOR: (&str, &str) = ("GLIBC_TUNABLES", "glibc.malloc.mxfast=0");
+/// The allocator of the binary.
+#[global_allocator]
+static ALLOCATOR: allocator::Allocator = allocator::Allocator;
 
 /// How long a step took, in ns, and the place of its input in [`KINDS`].
 type Step = (u32, u8);
@@ -400,21 +402,7 @@ fn longest(partitions: usize) -> BTreeMap<&'static str, Step> {
         .collect()
 }
 
-/// Runs itself with the allocator set as it must be.
-fn run_again() {
-    let this = std::env::current_exe().expect("this program");
-    let mut command = std::process::Command::new(this);
-    let run = command
-        .args(std::env::args().skip(1))
-        .env(ALLOCATOR.0, ALLOCATOR.1);
-    let status = run.status().expect("this program runs");
-    assert!(status.success(), "too long");
-}
-
 fn main() {
-    if std::env::var(ALLOCATOR.0).as_deref() != Ok(ALLOCATOR.1) {
-        return run_again();
-    }
     let given: Vec<usize> = std::env::args()
         .filter_map(|arg| arg.parse().ok())
         .collect();
