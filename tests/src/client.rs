@@ -411,6 +411,20 @@ pub const PLAIN: Producer = Producer {
 
 /// One batch of values, without keys.
 pub fn batch(values: &[Vec<u8>], producer: Producer, compression: Compression) -> Bytes {
+    encoded(values, producer, false, compression)
+}
+
+/// The same as a part of a transaction, not compressed.
+pub fn transactional_batch(values: &[Vec<u8>], producer: Producer) -> Bytes {
+    encoded(values, producer, true, Compression::None)
+}
+
+fn encoded(
+    values: &[Vec<u8>],
+    producer: Producer,
+    transactional: bool,
+    compression: Compression,
+) -> Bytes {
     let now = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .expect("after 1970")
@@ -419,7 +433,7 @@ pub fn batch(values: &[Vec<u8>], producer: Producer, compression: Compression) -
         .iter()
         .enumerate()
         .map(|(n, value)| Record {
-            transactional: false,
+            transactional,
             control: false,
             delete_horizon: false,
             partition_leader_epoch: -1,

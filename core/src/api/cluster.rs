@@ -124,8 +124,10 @@ impl Api {
         request: &InitProducerIdRequest,
     ) {
         let (node, epoch) = (rooms.node.0, rooms.broker_epoch());
-        let ids = &mut self.producer_ids;
-        let outcome = init_producer_id::handle(request, ids, &mut rooms.controller, node, epoch);
+        let timeout_ms_max = rooms.config.int("transaction.max.timeout.ms");
+        let (ids, controller) = (&mut self.producer_ids, &mut rooms.controller);
+        let outcome =
+            init_producer_id::handle(request, ids, controller, node, epoch, timeout_ms_max);
         if let Some(last) = rooms.append_metadata(cx, &outcome.records) {
             ids.appended(last);
         }

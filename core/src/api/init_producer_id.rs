@@ -1,7 +1,7 @@
 //! InitProducerId: ids for idempotent producers (KIP-98), out of blocks that the controller gives (KIP-730).
 //!
-//! Owns the block in use. There is no transaction coordinator in this release: a transactional id is told that its coordinator is not
-//! available, and a client may try again.
+//! Owns the block in use. There is no transaction coordinator in this release: a transactional id is told that its coordinator is
+//! elsewhere, as by any broker that has no part of the transaction log.
 
 use crate::controller::{Controller, Outcome};
 use crate::ids::Offset;
@@ -40,8 +40,9 @@ pub fn handle(
     controller: &mut Controller,
     broker_id: i32,
     broker_epoch: i64,
+    transaction_timeout_ms_max: i64,
 ) -> Outcome<InitProducerIdResponse> {
-    if let Err(code) = check(request) {
+    if let Err(code) = check(request, transaction_timeout_ms_max) {
         let response = InitProducerIdResponse {
             error_code: code,
             producer_id: -1,
@@ -70,14 +71,18 @@ pub fn handle(
     Outcome { records, response }
 }
 
-fn check(request: &InitProducerIdRequest) -> Result<(), ErrorCode> {
+fn check(request: &InitProducerIdRequest, timeout_ms_max: i64) -> Result<(), ErrorCode> {
+    let timeout_ms = i64::from(request.transaction_timeout_ms);
     if (request.producer_id == -1) != (request.producer_epoch == -1) {
         return Err(ErrorCode::INVALID_REQUEST);
     }
     match request.transactional_id.as_deref() {
         None => Ok(()),
         Some("") => Err(ErrorCode::INVALID_REQUEST),
-        Some(_) => Err(ErrorCode::COORDINATOR_NOT_AVAILABLE),
+        Some(_) if timeout_ms < 1 || timeout_ms > timeout_ms_max => {
+            Err(ErrorCode::INVALID_TRANSACTION_TIMEOUT)
+        }
+        Some(_) => Err(ErrorCode::NOT_COORDINATOR),
     }
 }
 
@@ -97,7 +102,7 @@ mod tests {
         };
         let mut blocks = 0;
         for expected in 0..2500 {
-            let outcome = handle(&request, &mut ids, &mut controller, 1, 5);
+            let outcome = handle(&request, &mut ids, &mut controller, 1, 5, 1000);
             if !outcome.records.is_empty() {
                 blocks += 1;
                 ids.appended(Offset(100 + blocks));
@@ -118,14 +123,24 @@ mod tests {
     fn what_cannot_be_served_is_told() {
         let config = Config::single(1, &["/a"], &[]).expect("valid");
         let cases = [
-            (Some(""), -1, -1, ErrorCode::INVALID_REQUEST),
-            (Some("t"), -1, -1, ErrorCode::COORDINATOR_NOT_AVAILABLE),
-            (None, 5, -1, ErrorCode::INVALID_REQUEST),
-            (None, -1, 0, ErrorCode::INVALID_REQUEST),
-            (None, 5, 0, ErrorCode::NONE),
+            (Some(""), 1, -1, -1, ErrorCode::INVALID_REQUEST),
+            (Some("t"), 1000, -1, -1, ErrorCode::NOT_COORDINATOR),
+            (
+                Some("t"),
+                1001,
+                -1,
+                -1,
+                ErrorCode::INVALID_TRANSACTION_TIMEOUT,
+            ),
+            (Some("t"), 0, -1, -1, ErrorCode::INVALID_TRANSACTION_TIMEOUT),
+            (Some("t"), 0, 5, -1, ErrorCode::INVALID_REQUEST),
+            (None, 0, 5, -1, ErrorCode::INVALID_REQUEST),
+            (None, 0, -1, 0, ErrorCode::INVALID_REQUEST),
+            (None, 0, 5, 0, ErrorCode::NONE),
         ];
-        for (transactional_id, producer_id, producer_epoch, code) in cases {
+        for (transactional_id, transaction_timeout_ms, producer_id, producer_epoch, code) in cases {
             let request = InitProducerIdRequest {
+                transaction_timeout_ms,
                 transactional_id: transactional_id.map(Into::into),
                 producer_id,
                 producer_epoch,
@@ -137,6 +152,7 @@ mod tests {
                 &mut Controller::new(&config),
                 1,
                 5,
+                1000,
             );
             assert_eq!(outcome.response.error_code, code);
             assert_eq!(outcome.records.is_empty(), code != ErrorCode::NONE);

@@ -190,6 +190,7 @@ impl Api {
             unchecked: 0,
             unacknowledged: 0,
         };
+        let unnamed_transaction = request.transactional_id.is_none() && has_transactions(&request);
         let internal_allowed = client_id.is_some_and(|id| *id == ADMIN_CLIENT);
         for topic in request.topic_data {
             let (name, id) = (topic.name, topic.topic_id);
@@ -203,6 +204,10 @@ impl Api {
                         rooms.produce_target(asked.version, topic, index, internal_allowed)
                     });
                 let target = match acks {
+                    // Kafka's answer to whoever may not write as some transactional id: to all of the request.
+                    _ if unnamed_transaction => {
+                        Err(ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED)
+                    }
                     Some(_) => target,
                     None => target.and(Err(ErrorCode::INVALID_REQUIRED_ACKS)),
                 };
@@ -545,6 +550,18 @@ fn partition_response(index: PartitionIndex, outcome: Outcome) -> PartitionProdu
     }
 }
 
+/// Does a partition's first batch belong to a transaction?
+fn has_transactions(request: &ProduceRequest) -> bool {
+    let topics = request.topic_data.iter();
+    let mut records = topics
+        .flat_map(|topic| &topic.partition_data)
+        .filter_map(|partition| partition.records.as_ref());
+    records.any(|records| {
+        let header = BatchHeader::decode(records);
+        header.is_ok_and(|header| header.size() <= records.len() && header.is_transactional())
+    })
+}
+
 /// Is this a batch in a codec that is younger than the request's version? Such records are refused before anything else.
 fn is_early_zstd(version: i16, records: &Bytes) -> bool {
     let codec = || BatchHeader::decode(records).ok()?.compression();
@@ -620,10 +637,11 @@ impl Rooms {
             return Err(Box::new(outcome));
         }
         let batch = checked.map_err(|fault| Box::new(Outcome::refused(fault, log_start)))?;
+        // There is no transaction log: as with a coordinator that cannot be asked, Kafka's code is one that makes any client try again.
         if batch.header.is_transactional() {
             return Err(Box::new(Outcome::because(
-                ErrorCode::INVALID_TXN_STATE,
-                "this node coordinates no transactions",
+                ErrorCode::NOT_ENOUGH_REPLICAS,
+                "no transaction coordinator knows of this partition: there is none",
             )));
         }
         let epoch = partition.assignment().leader_epoch;

@@ -96,6 +96,16 @@ pub fn versions_and_cluster(pair: &mut Pair) {
             .with_transactional_id(None)
             .with_transaction_timeout_ms(1000)
     });
+    for timeout in [1000, 900_000, 900_001, 0, -1] {
+        pair.every_version(
+            &format!("InitProducerId of a transactional id and {timeout} ms"),
+            |_, _| {
+                InitProducerIdRequest::default()
+                    .with_transactional_id(Some(TransactionalId(text("tx"))))
+                    .with_transaction_timeout_ms(timeout)
+            },
+        );
+    }
     pair.every_version("InitProducerId of an empty transactional id", |_, _| {
         InitProducerIdRequest::default()
             .with_transactional_id(Some(TransactionalId(text(""))))

@@ -1,10 +1,10 @@
 //! Produce: what is refused and how, offsets, idempotent producers.
 
 use super::{Pair, Side, name};
-use crate::client::{PLAIN, Producer, batch};
+use crate::client::{PLAIN, Producer, batch, text, transactional_batch};
 use bytes::Bytes;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
-use kafka_protocol::messages::{ProduceRequest, ProduceResponse};
+use kafka_protocol::messages::{ProduceRequest, ProduceResponse, TransactionalId};
 use kafka_protocol::records::Compression;
 
 fn produce(
@@ -48,6 +48,50 @@ fn with_byte(batch: &Bytes, at: usize, byte: u8) -> Bytes {
     let mut bytes = batch.to_vec();
     bytes[at] = byte;
     bytes.into()
+}
+
+/// Batches of transactions that no coordinator knows of.
+fn transactions(pair: &mut Pair) {
+    let producer = Producer {
+        id: 5_000_000,
+        epoch: 0,
+        sequence: 0,
+    };
+    let plain = batch(&[b"v".to_vec()], producer, Compression::None);
+    let transactional = transactional_batch(&[b"v".to_vec()], producer);
+    let ask = |id: Option<&'static str>, records: [&Bytes; 2]| {
+        let records = records.map(Bytes::clone);
+        move |side: &Side, version: i16| {
+            let [first, second] = records.clone();
+            let mut request = produce(side, version, "p", 0, -1, Some(first));
+            let other = produce(side, version, "p", 1, -1, Some(second));
+            let parts = other.topic_data[0].partition_data.clone();
+            request.topic_data[0].partition_data.extend(parts);
+            request.with_transactional_id(id.map(|id| TransactionalId(text(id))))
+        }
+    };
+    let cases = [
+        ("without an id", None, [&transactional, &transactional]),
+        (
+            "in one partition without an id",
+            None,
+            [&plain, &transactional],
+        ),
+        ("with an id", Some("tx"), [&transactional, &transactional]),
+    ];
+    for (case, id, records) in cases {
+        pair.every_version_fixed(
+            &format!("Produce, a transaction {case}"),
+            ask(id, records),
+            |answer| {
+                says_why(answer);
+                // Kafka's answer is in the order of a hash.
+                for topic in &mut answer.responses {
+                    topic.partition_responses.sort_by_key(|part| part.index);
+                }
+            },
+        );
+    }
 }
 
 /// What producers are told.
@@ -148,6 +192,7 @@ pub fn produce_errors_and_offsets(pair: &mut Pair) {
             produce(side, version, "p", 0, -1, Some(whole.clone()))
         });
     }
+    transactions(pair);
     let producer = |sequence| Producer {
         id: 4_000_000,
         epoch: 3,
