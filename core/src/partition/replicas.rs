@@ -10,7 +10,7 @@ use std::ops::Range;
 use super::Partitions;
 use super::leader::{Assignment, GivenUp, Partition};
 use crate::config::{Config, LogConfig};
-use crate::event::Event;
+use crate::event::{Event, Level};
 use crate::ids::{LogId, NodeId, Offset, PartitionIndex, Uuid};
 use crate::io::Cx;
 use crate::log::{self, LogStore, NewLog, StoreConfig};
@@ -126,6 +126,10 @@ impl Replicas {
                 };
                 let (topic, least) = properties.of(&partition.topic);
                 partition.configure(least);
+                let before = store.view(partition.log).map(|view| view.config.compact);
+                if index == 0 && topic.compact && before == Some(false) {
+                    kept_whole(cx, &partition.topic);
+                }
                 store.configure(partition.log, topic);
             } else {
                 break;
@@ -254,6 +258,9 @@ impl Replicas {
                 if let (Some(directory), None) = (directory, dir) {
                     return lost(cx, &topic.name, index, directory);
                 }
+                if index.0 == 0 && properties.compact {
+                    kept_whole(cx, &topic.name);
+                }
                 let new = NewLog {
                     topic: topic.name.to_string(),
                     topic_id: id,
@@ -324,6 +331,17 @@ pub fn store_config(config: &Config) -> StoreConfig {
         retention_check_interval_ms: positive("log.retention.check.interval.ms"),
         ..defaults
     }
+}
+
+/// Compaction is accepted as a policy and not done yet: whoever asks for it must not find out by a full disk.
+fn kept_whole(cx: &mut Cx, topic: &Str) {
+    let message = format!(
+        "topic {topic} has cleanup.policy=compact, but this release compacts nothing: every record is kept, old values of a key too. Watch its size; with compact,delete its retention still holds"
+    );
+    cx.out.event(Event::Note {
+        level: Level::Warn,
+        message,
+    });
 }
 
 /// A replica whose log directory is not here is not replaced by an empty one: it may come back.

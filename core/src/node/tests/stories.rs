@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use super::world::{World, batch};
+use crate::event::{Event, Level};
 use crate::ids::{ConnId, Uuid};
 use crate::io::CloseWhy;
 use crate::mark::Mark;
 use crate::wire::batch::{BatchOptions, RecordToWrite, encode_batch};
-use crate::wire::create_topics_request::CreatableTopic;
+use crate::wire::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use crate::wire::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use crate::wire::delete_topics_request::DeleteTopicState;
 use crate::wire::fetch_request::{FetchPartition, FetchTopic, ForgottenTopic};
@@ -755,4 +756,44 @@ fn a_time_is_looked_up_above_the_start_of_the_log_only() {
     let response = world.ask(conn, 11, &request);
     let partition = &response.topics[0].partitions[0];
     assert_eq!((partition.offset, partition.timestamp), (3, at + 6));
+}
+
+/// Nothing compacts yet: the log says so once, when such a topic comes.
+#[test]
+fn a_compacted_topic_is_created_with_a_warning() {
+    let mut world = World::ready();
+    let conn = world.connect();
+    let warnings = |world: &World| {
+        let notes = world.events.iter().filter_map(|event| match event {
+            Event::Note {
+                level: Level::Warn,
+                message,
+            } => Some(message.clone()),
+            _ => None,
+        });
+        notes.collect::<Vec<_>>()
+    };
+    create_topic(&mut world, conn, "plain", 2);
+    assert_eq!(warnings(&world), [String::new(); 0]);
+    for (name, policy) in [("table", "compact"), ("both", "compact,delete")] {
+        let mut request = topic_request(name, 2);
+        request.topics[0].configs = vec![CreatableTopicConfig {
+            name: "cleanup.policy".into(),
+            value: Some(policy.into()),
+            ..Default::default()
+        }];
+        let created = world.ask(conn, 7, &request);
+        assert_eq!(created.topics[0].error_code, ErrorCode::NONE);
+        let told = warnings(&world);
+        let last = told.last().expect("a warning");
+        assert!(last.contains(name) && last.contains("compacts nothing"));
+    }
+    assert_eq!(warnings(&world).len(), 2, "once a topic");
+    world.events.clear();
+    world.restart();
+    assert_eq!(
+        warnings(&world),
+        [String::new(); 0],
+        "an old topic is no news"
+    );
 }
