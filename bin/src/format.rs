@@ -89,7 +89,50 @@ pub fn if_needed(config: &Config) -> Result<(), Failure> {
     Ok(())
 }
 
-fn is_formatted(dir: &Path) -> bool {
+/// The command that formats what `config` needs and is not formatted, for a node that is started from `file` with these overrides.
+pub fn command(config: &Config, file: &Path, overrides: &[Override]) -> String {
+    let mut command = format!("trialog format -c {}", quoted(&file.display().to_string()));
+    for flag in overrides {
+        command += &format!(" -X {}", quoted(&flag.to_string()));
+    }
+    if config.voters().is_empty() {
+        command += " --standalone";
+    }
+    if let Some(formatted) = config
+        .log_dirs()
+        .iter()
+        .find(|dir| is_formatted(Path::new(dir)))
+    {
+        // Formatted beside others: for the same cluster, and without touching them.
+        if let Some(id) = cluster_of(Path::new(formatted)) {
+            command += &format!(" -t {}", quoted(&id));
+        }
+        command += " --ignore-formatted";
+    }
+    command
+}
+
+/// The cluster that a directory was formatted for.
+fn cluster_of(dir: &Path) -> Option<String> {
+    let text = fs::read_to_string(dir.join(META_PROPERTIES)).ok()?;
+    let id = trialog_core::config::properties::read(&text)
+        .ok()?
+        .remove("cluster.id");
+    id.filter(|id| !id.is_empty())
+}
+
+/// A word as a shell takes it whole.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./=:,@%+".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+/// Is a directory there and formatted?
+pub fn is_formatted(dir: &Path) -> bool {
     dir.join(META_PROPERTIES).exists()
 }
 
@@ -198,6 +241,35 @@ fn random_id() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_command_is_the_one_that_works() {
+        let home = tempfile::tempdir().expect("a directory");
+        let (one, two) = (home.path().join("one"), home.path().join("two"));
+        let (one, two) = (one.display().to_string(), two.display().to_string());
+        let config = Config::single(1, &[&one, &two], &[]).expect("valid");
+        let file = Path::new("a b.properties");
+        let flag: Override = "log.dirs=it's".parse().expect("valid");
+        assert_eq!(
+            command(&config, file, &[flag]),
+            r"trialog format -c 'a b.properties' -X 'log.dirs=it'\''s'"
+        );
+        format(&config, "own", false, false, &[]).expect("formatted");
+        fs::remove_dir_all(&two).expect("removed");
+        assert_eq!(
+            command(&config, Path::new("server.properties"), &[]),
+            "trialog format -c server.properties -t own --ignore-formatted"
+        );
+        let dynamic = [
+            ("controller.quorum.voters", ""),
+            ("controller.quorum.bootstrap.servers", "127.0.0.1:9093"),
+        ];
+        let config = Config::single(1, &[&two], &dynamic).expect("valid");
+        assert_eq!(
+            command(&config, Path::new("server.properties"), &[]),
+            "trialog format -c server.properties --standalone"
+        );
+    }
 
     #[test]
     fn a_directory_is_formatted_once_and_whole() {

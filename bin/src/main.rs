@@ -23,7 +23,7 @@ static ALLOCATOR: allocator::Allocator = allocator::Allocator;
 
 /// A Kafka-compatible event log that has stood trial.
 #[derive(Parser)]
-#[command(version, arg_required_else_help = true, disable_help_subcommand = true)]
+#[command(version, arg_required_else_help = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -47,6 +47,12 @@ impl std::str::FromStr for Override {
     }
 }
 
+impl std::fmt::Display for Override {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}={}", self.name, self.value)
+    }
+}
+
 /// All properties of a node, from everywhere.
 pub fn gather(
     file: BTreeMap<String, String>,

@@ -17,6 +17,7 @@ use trialog_net::machine;
 use trialog_net::recorder::{Origin, Recorder};
 
 use crate::exit::Failure;
+use crate::format;
 
 /// Frames that have begun to arrive may take so many bytes together, and more where the largest one asks for it.
 const FRAME_MEMORY_MIN: u64 = 256 << 20;
@@ -37,7 +38,7 @@ pub struct Recording {
 pub struct Serve {
     /// The node's configuration.
     pub config: Config,
-    /// What to do about a log directory that does not exist.
+    /// What to do about a log directory that does not exist or is not formatted.
     pub unformatted: String,
     /// Where to record, if at all.
     pub recording: Recording,
@@ -84,9 +85,16 @@ async fn node(serve: Serve) -> Result<(), Failure> {
     let mut roots = Vec::new();
     for (n, path) in (0..).zip(config.log_dirs()) {
         let root = PathBuf::from(path);
-        if !root.exists() {
+        let why = if !root.exists() {
+            "does not exist"
+        } else if root.is_dir() && !format::is_formatted(&root) {
+            "is not formatted"
+        } else {
+            ""
+        };
+        if !why.is_empty() {
             return Err(Failure::failed(format_args!(
-                "the log directory {path} does not exist: {}.",
+                "the log directory {path} {why}: {}.",
                 serve.unformatted
             )));
         }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::exit::Failure;
+use crate::format;
 use crate::properties::{self, Override};
 use crate::serve::{self, Recording, Serve};
 
@@ -24,9 +25,10 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let properties = properties::load(&args.config, &args.overrides)?;
     let from = args.config.display().to_string();
     let config = properties::check(&properties, &from)?;
+    let format = format::command(&config, &args.config, &args.overrides);
     serve::run(Serve {
         config,
-        unformatted: format!("run `trialog format -c {from}` first"),
+        unformatted: format!("run `{format}` first"),
         recording: args.recording.clone(),
         ready: None,
     })

@@ -238,6 +238,7 @@ fn what_is_wrong_is_said_with_its_cause_and_what_to_do() {
             assert!(err.contains(word), "no {word} in: {err}");
         }
     }
+    formats_as_told(home);
     let misspelt = ["-X", "log.retention.hour=1"];
     let (code, _, err) = trialog(
         home,
@@ -251,6 +252,48 @@ fn what_is_wrong_is_said_with_its_cause_and_what_to_do() {
         err.contains("in use") && err.contains(&port.to_string()),
         "{err}"
     );
+}
+
+/// A node that was not formatted says how, and that is what formats it.
+fn formats_as_told(home: &Path) {
+    let text = std::fs::read_to_string(home.join("server.properties")).expect("written");
+    let (dynamic, port) = ("dynamic.properties", "127.0.0.1:19093");
+    let lines = text.lines().map(|line| match line.split_once('=') {
+        Some(("controller.quorum.voters", _)) => {
+            format!("controller.quorum.bootstrap.servers={port}\n")
+        }
+        _ => format!("{line}\n"),
+    });
+    std::fs::write(home.join(dynamic), lines.collect::<String>()).expect("written");
+    let dirs = "log.dirs=empty,new";
+    for unformatted in ["empty is not formatted", "new is not formatted"] {
+        let (code, _, err) = trialog(home, &["start", dynamic, "-X", dirs]);
+        assert_eq!(code, 1);
+        assert!(err.contains(unformatted), "{err}");
+        let told = err.split('`').nth(1).expect("a command");
+        assert!(told.contains("--standalone"), "{told}");
+        let words: Vec<&str> = told.split(' ').skip(1).collect();
+        let (code, _, err) = trialog(home, &words);
+        assert_eq!(code, 0, "{told}: {err}");
+        std::fs::remove_file(home.join("new/meta.properties")).expect("formatted");
+    }
+}
+
+#[test]
+fn help_is_found_both_ways() {
+    for words in [
+        &["start"][..],
+        &["format"],
+        &["dev"],
+        &["sim"],
+        &["sim", "run"],
+    ] {
+        let (code, asked, err) = trialog(root(), &[&["help"], words].concat());
+        assert_eq!(code, 0, "{words:?}: {err}");
+        let (_, flag, _) = trialog(root(), &[words, &["--help"]].concat());
+        assert!(asked.contains("Usage: trialog"), "{asked}");
+        assert_eq!(asked, flag, "{words:?}");
+    }
 }
 
 #[test]
