@@ -8,7 +8,9 @@ use bytes::Bytes;
 use trialog_core::ids::{DirId, FileId};
 use trialog_core::io::{DiskDone, DiskError, DiskOp, Name, Parts};
 use trialog_sim::choice::Choices;
-use trialog_sim::disk::conformance::{CASES, Device, POWER_CASES, PoweredDevice};
+use trialog_sim::disk::conformance::{
+    BoundedDevice, CASES, Device, POWER_CASES, PoweredDevice, ROOM_CASES,
+};
 use trialog_sim::disk::{Cut, Disk, Place};
 
 struct Simulated {
@@ -42,6 +44,21 @@ impl PoweredDevice for Simulated {
 #[test]
 fn the_simulated_disk_conforms() {
     for (name, case) in CASES {
+        println!("{name}");
+        let (mut device, root) = Simulated::new(1);
+        case(&mut device, root);
+    }
+}
+
+impl BoundedDevice for Simulated {
+    fn set_room(&mut self, bytes: Option<u64>) {
+        self.disk.set_room(bytes);
+    }
+}
+
+#[test]
+fn the_simulated_disk_conforms_when_it_is_full() {
+    for (name, case) in ROOM_CASES {
         println!("{name}");
         let (mut device, root) = Simulated::new(1);
         case(&mut device, root);

@@ -2,13 +2,15 @@
 #![cfg(not(madsim))]
 
 use std::future::poll_fn;
+use std::path::Path;
 use std::time::Duration;
 
 use trialog_core::ids::DirId;
 use trialog_core::io::{DiskDone, DiskError, DiskOp, Room, Token};
 use trialog_net::disk::Disk;
 use trialog_net::disk::files::FileDisk;
-use trialog_sim::disk::conformance::{CASES, Device};
+use trialog_sim::disk::conformance::{BoundedDevice, CASES, Device, ROOM_CASES};
+use trialog_tests::crashfs::CrashFs;
 
 const ROOT: DirId = DirId(0);
 
@@ -45,21 +47,53 @@ impl Device for Real {
     }
 }
 
+impl Real {
+    fn open(home: &Path) -> Real {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        Real {
+            disk: FileDisk::open(&[(ROOT, home.to_owned())]).expect("it opens"),
+            runtime,
+            next: 0,
+        }
+    }
+}
+
+/// The driver's disk on a file system that can be full.
+struct Bounded {
+    real: Real,
+    fs: CrashFs,
+}
+
+impl Device for Bounded {
+    fn run(&mut self, op: DiskOp) -> Result<DiskDone, DiskError> {
+        self.real.run(op)
+    }
+}
+
+impl BoundedDevice for Bounded {
+    fn set_room(&mut self, bytes: Option<u64>) {
+        self.fs.set_room(bytes);
+    }
+}
+
 #[test]
 fn real_files_pass_the_suite_of_the_simulated_disk() {
     for (name, case) in CASES {
         println!("{name}");
         let home = tempfile::tempdir().expect("a directory");
-        let disk = FileDisk::open(&[(ROOT, home.path().to_owned())]).expect("it opens");
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .expect("a runtime");
-        let mut real = Real {
-            disk,
-            runtime,
-            next: 0,
-        };
-        case(&mut real, ROOT);
+        case(&mut Real::open(home.path()), ROOT);
+    }
+}
+
+#[test]
+fn real_files_pass_the_suite_of_a_full_disk() {
+    for (name, case) in ROOM_CASES {
+        println!("{name}");
+        let fs = CrashFs::mount().expect("the crash file system mounts: /dev/fuse and fusermount3");
+        let real = Real::open(&fs.path());
+        case(&mut Bounded { real, fs }, ROOT);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Owns the cases; each is a story about one empty log directory and panics with what was wrong. What they say is what
 //! [`trialog_core::io`] documents, so a driver that passes them keeps the boundary's contract as far as one process can
-//! see, and [`POWER_CASES`] say what it must keep through a power cut.
+//! see, [`POWER_CASES`] say what it must keep through a power cut, and [`ROOM_CASES`] what it does when it is full.
 
 use bytes::Bytes;
 use trialog_core::ids::{DirId, FileId};
@@ -20,10 +20,18 @@ pub trait PoweredDevice: Device {
     fn power_cut(&mut self) -> DirId;
 }
 
+/// A disk that can be full.
+pub trait BoundedDevice: Device {
+    /// From now on so many bytes are left; `None`: more than enough.
+    fn set_room(&mut self, bytes: Option<u64>);
+}
+
 /// A case over one empty directory.
 pub type Case = fn(&mut dyn Device, DirId);
 /// A case with a power cut in it.
 pub type PowerCase = fn(&mut dyn PoweredDevice, DirId);
+/// A case in which the disk is full.
+pub type RoomCase = fn(&mut dyn BoundedDevice, DirId);
 
 /// What one process sees.
 pub const CASES: &[(&str, Case)] = &[
@@ -57,6 +65,19 @@ pub const POWER_CASES: &[(&str, PowerCase)] = &[
         sectors_old_or_new,
     ),
     ("a synced truncate survives", truncate_survives),
+];
+
+/// What a full disk does.
+pub const ROOM_CASES: &[(&str, RoomCase)] = &[
+    (
+        "a full disk takes what does not grow",
+        full_takes_what_stays,
+    ),
+    ("a full disk makes and reserves nothing", full_makes_nothing),
+    (
+        "a write leaves what has room, and finds the rest later",
+        write_leaves_what_has_room,
+    ),
 ];
 
 /// A driver may keep the lock of a log directory in it.
@@ -480,4 +501,91 @@ fn truncate_survives(disk: &mut dyn PoweredDevice, root: DirId) {
     );
     let root = disk.power_cut();
     assert_eq!(open(disk, root, "a", 1), Ok(10));
+}
+
+fn try_write(disk: &mut dyn Device, at: u64, bytes: &[u8]) -> Result<DiskDone, DiskError> {
+    disk.run(DiskOp::Write {
+        file: FileId(1),
+        at,
+        data: data(bytes),
+    })
+}
+
+fn full_takes_what_stays(disk: &mut dyn BoundedDevice, root: DirId) {
+    create(disk, root, "a", 1);
+    write(disk, 1, 0, &[1; 5000]);
+    create(disk, root, "b", 2);
+    disk.set_room(Some(0));
+    assert_eq!(try_write(disk, 5000, &[2; 100]), Err(DiskError::Full));
+    write(disk, 1, 4990, &[3; 10]);
+    sync(disk, root, 1);
+    assert_eq!(
+        &read(disk, 1, 4985, 100)[..],
+        [[1; 5], [3; 5], [3; 5]].concat()
+    );
+    let cut = DiskOp::Truncate {
+        file: FileId(1),
+        len: 4000,
+    };
+    assert_eq!(disk.run(cut), Ok(DiskDone::Done));
+    let rename = DiskOp::Rename {
+        dir: root,
+        from: name("a"),
+        to: name("c"),
+    };
+    assert_eq!(disk.run(rename), Ok(DiskDone::Done));
+    let unlink = DiskOp::Unlink {
+        dir: root,
+        name: name("b"),
+    };
+    assert_eq!(disk.run(unlink), Ok(DiskDone::Done));
+    let entries = DiskOp::SyncDir { dir: root };
+    assert_eq!(disk.run(entries), Ok(DiskDone::Synced));
+    assert_eq!(names(disk, root), ["c"]);
+}
+
+fn full_makes_nothing(disk: &mut dyn BoundedDevice, root: DirId) {
+    create(disk, root, "a", 1);
+    write(disk, 1, 0, b"abc");
+    disk.set_room(Some(0));
+    let reserve = DiskOp::Allocate {
+        file: FileId(1),
+        len: 1 << 20,
+    };
+    assert_eq!(disk.run(reserve), Err(DiskError::Full));
+    assert_eq!(list(disk, root, None, 10).0[0].len, 3);
+    let made = DiskOp::Create {
+        dir: root,
+        name: name("b"),
+        file: FileId(2),
+    };
+    assert_eq!(disk.run(made.clone()), Err(DiskError::Full));
+    let directory = DiskOp::MakeDir {
+        parent: root,
+        name: name("d"),
+        dir: DirId(100),
+    };
+    assert_eq!(disk.run(directory), Err(DiskError::Full));
+    assert_eq!(names(disk, root), ["a"]);
+    disk.set_room(None);
+    assert_eq!(disk.run(made), Ok(DiskDone::Done));
+}
+
+fn write_leaves_what_has_room(disk: &mut dyn BoundedDevice, root: DirId) {
+    create(disk, root, "a", 1);
+    write(disk, 1, 0, &[1; 5000]);
+    disk.set_room(Some(4096));
+    let wanted: Vec<u8> = (0..20_000_u32).map(|n| (n % 251) as u8).collect();
+    assert_eq!(try_write(disk, 5000, &wanted), Err(DiskError::Full));
+    let left = read(disk, 1, 0, 100_000);
+    assert_eq!(left[..5000], [1; 5000]);
+    assert_eq!(
+        left[5000..],
+        wanted[..4096],
+        "as much as there was room for"
+    );
+    // Nothing of it counts: who wrote it cuts it off, or writes it again.
+    disk.set_room(None);
+    write(disk, 1, 5000, &wanted);
+    assert_eq!(read(disk, 1, 5000, 100_000), wanted);
 }

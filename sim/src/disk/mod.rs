@@ -273,6 +273,11 @@ impl Disk {
         self.contended = false;
     }
 
+    /// So many bytes are left; `None`: more than enough.
+    pub fn set_room(&mut self, bytes: Option<u64>) {
+        self.room = bytes;
+    }
+
     /// The disk is full, and others take what is given back.
     pub fn set_contended(&mut self) {
         self.set_full(true);
@@ -762,7 +767,14 @@ impl Disk {
             }
             DiskOp::Write { file, at, data } => {
                 let len = self.open_file(*file)?.cache.len() as u64;
-                self.take_room((*at + data.len() as u64).saturating_sub(len))?;
+                let grows = (*at + data.len() as u64).saturating_sub(len);
+                if let Err(full) = self.take_room(grows) {
+                    // What has room is written.
+                    let room = self.room.as_mut().map_or(0, std::mem::take);
+                    let fits = (len + room).saturating_sub(*at);
+                    self.write_prefix(*file, *at, data, fits);
+                    return Err(full);
+                }
                 let target = self.open_file(*file)?;
                 target.change(Change::Write {
                     at: *at,

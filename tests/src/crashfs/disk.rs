@@ -140,6 +140,8 @@ pub struct Disk {
     heard: BTreeMap<(SyncKind, String), u64>,
     ignored: u64,
     operations: u64,
+    /// Bytes that are left; `None`: more than enough.
+    room: Option<u64>,
 }
 
 impl Default for Disk {
@@ -157,6 +159,7 @@ impl Default for Disk {
             heard: BTreeMap::new(),
             ignored: 0,
             operations: 0,
+            room: None,
         }
     }
 }
@@ -207,10 +210,41 @@ impl Disk {
         }
     }
 
-    /// A volatile write.
-    pub fn write(&mut self, ino: u64, offset: u64, bytes: &[u8]) -> Result<(), Refused> {
-        self.content(ino)?.write(offset, bytes);
-        Ok(())
+    /// From now on files grow by so many bytes at most.
+    pub fn set_room(&mut self, bytes: Option<u64>) {
+        self.room = bytes;
+    }
+
+    /// The room in which a file may reach `length`; an error if there is none for a byte of it.
+    fn room_up_to(&self, ino: u64, length: u64) -> Result<u64, Refused> {
+        let now = self.stat(ino)?.length;
+        match self.room {
+            Some(0) if length > now => Err(libc::ENOSPC),
+            Some(room) => Ok(length.min(now + room)),
+            None => Ok(length),
+        }
+    }
+
+    /// A volatile write of as much as has room; how much that is.
+    pub fn write(&mut self, ino: u64, offset: u64, bytes: &[u8]) -> Result<usize, Refused> {
+        let end = self.room_up_to(ino, offset + bytes.len() as u64)?;
+        let fits = end
+            .checked_sub(offset)
+            .filter(|fits| *fits > 0 || bytes.is_empty());
+        let fits = fits.ok_or(libc::ENOSPC)?.min(bytes.len() as u64) as usize;
+        let before = self.stat(ino)?.length;
+        self.content(ino)?.write(offset, &bytes[..fits]);
+        let grown = self.stat(ino)?.length - before;
+        self.room = self.room.map(|room| room.saturating_sub(grown));
+        Ok(fits)
+    }
+
+    /// May a file have so many bytes without growing beyond the room?
+    pub fn allocate(&self, ino: u64, length: u64) -> Result<(), Refused> {
+        match self.room_up_to(ino, length)? < length {
+            true => Err(libc::ENOSPC),
+            false => Ok(()),
+        }
     }
 
     /// A volatile truncate or extension.
@@ -248,6 +282,9 @@ impl Disk {
     ) -> Result<Stat, Refused> {
         if self.entries(directory)?.contains_key(name) {
             return Err(libc::EEXIST);
+        }
+        if self.room == Some(0) {
+            return Err(libc::ENOSPC);
         }
         let ino = self.next;
         self.next += 1;

@@ -85,6 +85,11 @@ impl CrashFs {
         });
     }
 
+    /// From now on files grow by so many bytes at most; `None`: without end.
+    pub fn set_room(&self, bytes: Option<u64>) {
+        self.state().disk.set_room(bytes);
+    }
+
     /// Makes everything durable that was written until now, for a start from known ground.
     pub fn settle(&self) {
         self.state().disk.sync_all();
@@ -476,7 +481,7 @@ impl Filesystem for Served {
         reply: ReplyWrite,
     ) {
         match self.0.with(|disk| disk.write(ino.0, offset, bytes)) {
-            Ok(()) => reply.written(bytes.len() as u32),
+            Ok(written) => reply.written(written as u32),
             Err(refused) => reply.error(refused),
         }
     }
@@ -505,7 +510,7 @@ impl Filesystem for Served {
     ) {
         let result = self.0.with(|disk| match mode {
             0 if disk.stat(ino.0)?.length < offset + length => disk.resize(ino.0, offset + length),
-            0 | libc::FALLOC_FL_KEEP_SIZE => Ok(()),
+            0 | libc::FALLOC_FL_KEEP_SIZE => disk.allocate(ino.0, offset + length),
             _ => Err(libc::EOPNOTSUPP),
         });
         empty(reply, result);
