@@ -16,7 +16,7 @@ fn world_of_logs(seed: u64) -> World {
     for topic in LOGS {
         let id = world.create(topic, small_log());
         let sent = batch(&values(0, 3), 1000, None);
-        world.append(id, &sent).expect("appended");
+        world.put(id, &sent);
         world.settle();
         world.store.note_high_watermark(id, Offset(3));
         let deleted = world.call(|store, cx| store.delete_records(cx, id, Offset(1)));
@@ -98,7 +98,7 @@ fn many_logs_are_put_down_and_found_again() {
         let id = world.create(&format!("t{nth}"), small_log());
         if nth % 3 == 0 {
             let sent = batch(&values(0, 2), 1000, None);
-            world.append(id, &sent).expect("appended");
+            world.put(id, &sent);
             world.settle();
             world.store.note_high_watermark(id, Offset(1 + nth % 2));
         }

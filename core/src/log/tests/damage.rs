@@ -189,9 +189,7 @@ fn a_segment_that_lost_its_end_or_its_file_takes_the_log_offline() {
 fn a_read_that_fails_takes_its_log_offline_and_no_other() {
     let mut world = world_with(3, RECORDS);
     let other = world.create("o", small_log());
-    world
-        .append(other, &super::batch(&values(0, 2), 5, None))
-        .expect("appended");
+    world.put(other, &super::batch(&values(0, 2), 5, None));
     world.settle();
     world.stop();
     world.start();

@@ -66,9 +66,7 @@ fn a_full_disk_refuses_appends_and_reads_go_on() {
             .expect("room again");
         world.settle();
         assert_eq!(world.durable(id), end as i64 + 2);
-        world.crash(true);
-        world.start();
-        let id = world.find("t");
+        let id = world.restart(true);
         assert_eq!(world.values(id), values(0, end + 2));
     }
 }

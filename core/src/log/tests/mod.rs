@@ -11,7 +11,7 @@ mod world;
 use proptest::prelude::*;
 
 use self::world::{World, batch};
-use crate::ids::Offset;
+use crate::ids::{LogId, Offset};
 use crate::io::Name;
 use crate::log::{LogConfig, LogStore, Notice, ReadError, StoreConfig};
 use crate::mark::Mark;
@@ -50,16 +50,20 @@ fn long_values(from: usize, count: usize) -> Vec<String> {
         .collect()
 }
 
-/// A world with the log `t` of `count` records, settled.
-fn world_with(seed: u64, count: usize) -> World {
+/// A world with the empty log `t`.
+fn with_log(seed: u64) -> (World, LogId) {
     let mut world = World::new(seed, small());
     world.start();
     let id = world.create("t", small_log());
+    (world, id)
+}
+
+/// A world with the log `t` of `count` records, settled.
+fn world_with(seed: u64, count: usize) -> World {
+    let (mut world, id) = with_log(seed);
     for n in (0..count).step_by(2) {
         let records = values(n, 2.min(count - n));
-        world
-            .append(id, &batch(&records, 1000 + n as i64, None))
-            .expect("appended");
+        world.put(id, &batch(&records, 1000 + n as i64, None));
         for _ in 0..4 {
             world.step();
         }
@@ -124,9 +128,7 @@ fn a_clean_stop_is_trusted_and_leaves_kafkas_files() {
         let id = world.find("t");
         assert_eq!(world.durable(id), 100);
         assert_eq!(world.values(id), values(0, 100));
-        world
-            .append(id, &batch(&values(100, 3), 5, None))
-            .expect("appended");
+        world.put(id, &batch(&values(100, 3), 5, None));
         world.settle();
         assert_eq!(world.values(id), values(0, 103));
     }
@@ -136,9 +138,7 @@ fn a_clean_stop_is_trusted_and_leaves_kafkas_files() {
 fn a_killed_process_loses_nothing_that_was_written() {
     for seed in 0..50 {
         let mut world = world_with(seed, 60);
-        world.crash(false);
-        world.start();
-        let id = world.find("t");
+        let id = world.restart(false);
         assert_eq!(world.values(id), values(0, 60));
         assert_eq!(world.durable(id), 60, "seed {seed}");
     }
@@ -323,12 +323,10 @@ fn rot_below_the_frontier_takes_the_partition_offline_and_names_the_place() {
 #[test]
 fn producers_survive_a_clean_stop_and_a_crash() {
     for seed in 0..20 {
-        let mut world = World::new(seed, small());
-        world.start();
-        let id = world.create("t", small_log());
+        let (mut world, id) = with_log(seed);
         let sent = |n: i32| batch(&values(n as usize, 2), 2_000_000, Some((9, 1, n)));
         for n in (0..60).step_by(2) {
-            world.append(id, &sent(n)).expect("appended");
+            world.put(id, &sent(n));
         }
         world.settle();
         for clean in [true, false] {
@@ -346,9 +344,7 @@ fn producers_survive_a_clean_stop_and_a_crash() {
             assert_eq!(world.store.view(id).expect("there").end, Offset(60));
         }
         world.mutants = Mutants::only(Mutant::ForgetProducerState);
-        world.crash(true);
-        world.start();
-        let id = world.find("t");
+        let id = world.restart(true);
         assert!(!world.append(id, &sent(58)).expect("taken").duplicate);
     }
 }
@@ -385,9 +381,7 @@ fn records_are_deleted_up_to_an_offset_and_stay_deleted() {
         .expect("taken");
     world.settle();
     assert!(world.told.contains(&Notice::StartMoved(id, Offset(51))));
-    world.crash(true);
-    world.start();
-    let id = world.find("t");
+    let id = world.restart(true);
     assert_eq!(world.store.view(id).expect("there").start, Offset(51));
     assert_eq!(world.values(id), values(51, 49));
     assert!(matches!(
@@ -449,9 +443,7 @@ fn a_deleted_topic_goes_and_its_name_can_be_used_again() {
     world.settle();
     assert!(world.told.contains(&Notice::Deleted(id)));
     assert!(world.told.contains(&Notice::Opened(again)));
-    world
-        .append(again, &batch(&values(0, 2), 5, None))
-        .expect("appended");
+    world.put(again, &batch(&values(0, 2), 5, None));
     world.settle();
     world.crash(true);
     world.start();
@@ -535,20 +527,14 @@ fn a_loosely_flushed_log_does_not_wait_for_syncs() {
         ..small_log()
     };
     let id = world.create("t", config);
-    world
-        .append(id, &batch(&values(0, 2), 5, None))
-        .expect("appended");
+    world.put(id, &batch(&values(0, 2), 5, None));
     world.settle(); // the epoch is written down
     let before = world.disk.syncs;
-    world
-        .append(id, &batch(&values(2, 2), 5, None))
-        .expect("appended");
+    world.put(id, &batch(&values(2, 2), 5, None));
     world.settle();
     assert_eq!(world.durable(id), 4);
     assert_eq!(world.disk.syncs, before);
-    world
-        .append(id, &batch(&values(4, 6), 5, None))
-        .expect("appended");
+    world.put(id, &batch(&values(4, 6), 5, None));
     world.settle();
     assert!(world.disk.syncs > before);
 }
@@ -652,7 +638,7 @@ proptest! {
                 2 => prop_assert_eq!(&world.values(id), &model),
                 _ => {
                     let records = values(model.len(), count);
-                    let done = world.append(id, &batch(&records, 5, None)).expect("appended");
+                    let done = world.put(id, &batch(&records, 5, None));
                     prop_assert_eq!(done.base.0 as usize, model.len());
                     model.extend(records);
                     for _ in 0..count { world.step(); }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::world::{World, batch, topic_id};
-use super::{goes_wrong, long_values, small, small_log, values};
+use super::{goes_wrong, long_values, small, small_log, values, with_log};
 use crate::ids::{Offset, PartitionIndex};
 use crate::io::Name;
 use crate::log::plan::CheckpointKind;
@@ -30,12 +30,12 @@ fn cut_an_index_short(mutants: Mutants) {
     let id = world.create("t", small_log());
     for n in 0..4 {
         let sent = batch(&long_values(11 * n, 2), 1_000_000 + n as i64, None);
-        world.append(id, &sent).expect("appended");
+        world.put(id, &sent);
     }
     world.settle();
     world.sleep(world.config.checkpoint_interval_ms + 1);
     let rolls = batch(&["x".repeat(1900)], 2_000_000, None);
-    world.append(id, &rolls).expect("appended");
+    world.put(id, &rolls);
     world.settle();
     assert_eq!(world.store.view(id).expect("there").segments, 2);
     world.crash(false);
@@ -56,12 +56,10 @@ fn cut_an_index_short(mutants: Mutants) {
 #[test]
 fn a_cut_tail_stays_cut() {
     for seed in 0..100 {
-        let mut world = World::new(seed, small());
-        world.start();
-        let id = world.create("t", small_log());
+        let (mut world, id) = with_log(seed);
         world.create("u", small_log());
         let first = batch(&values(0, 2), 1000, None);
-        world.append(id, &first).expect("appended");
+        world.put(id, &first);
         world.settle();
         world.sleep(world.config.checkpoint_interval_ms + 1);
         world.crash(true);
@@ -72,20 +70,16 @@ fn a_cut_tail_stays_cut() {
         // A segment begins while a round is under way: the one that was cut is sealed and closed before the next round.
         let (id, other) = (world.find("t"), world.find("u"));
         world.store.configure(id, small_log());
-        world.append(other, &first).expect("appended");
+        world.put(other, &first);
         for _ in 0..seed % 6 {
             world.step();
         }
         let large = "x".repeat(1900);
-        world
-            .append(id, &batch(std::slice::from_ref(&large), 1002, None))
-            .expect("appended");
+        world.put(id, &batch(std::slice::from_ref(&large), 1002, None));
         world.settle();
         assert_eq!(world.store.view(id).expect("there").segments, 2);
         assert_eq!(world.durable(id), 3);
-        world.crash(true);
-        world.start();
-        let id = world.find("t");
+        let id = world.restart(true);
         let mut all = values(0, 2);
         all.push(large);
         assert_eq!(world.values(id), all, "seed {seed}");
@@ -96,22 +90,18 @@ fn a_cut_tail_stays_cut() {
 #[test]
 fn a_recovered_segment_leaves_the_producers_behind_when_it_goes() {
     for steps in 0..40 {
-        let mut world = World::new(steps, small());
-        world.start();
-        let id = world.create("t", small_log());
+        let (mut world, id) = with_log(steps);
         let mine = |n: i32| batch(&values(n as usize, 1), 1000, Some((7, 0, n)));
         for n in 0..3 {
-            world.append(id, &mine(n)).expect("appended");
+            world.put(id, &mine(n));
         }
         let rolls = batch(&["x".repeat(1900)], 1000, None);
-        world.append(id, &rolls).expect("appended");
+        world.put(id, &rolls);
         assert_eq!(world.store.view(id).expect("there").segments, 2);
         for _ in 0..steps {
             world.step();
         }
-        world.crash(false);
-        world.start();
-        let id = world.find("t");
+        let id = world.restart(false);
         let end = world.store.view(id).expect("there").end;
         if end < Offset(4) {
             continue;
@@ -124,9 +114,7 @@ fn a_recovered_segment_leaves_the_producers_behind_when_it_goes() {
         world.settle();
         world.sleep(world.config.retention_check_interval_ms + 1);
         assert_eq!(world.store.view(id).expect("there").segments, 1);
-        world.crash(false);
-        world.start();
-        let id = world.find("t");
+        let id = world.restart(false);
         let next = world.append(id, &mine(4)).map_err(|error| error.code());
         assert_eq!(next.err(), Some(45), "{steps} steps: a gap is noticed");
         let next = world.append(id, &mine(3)).map_err(|error| error.code());
@@ -150,13 +138,11 @@ fn a_log_that_was_being_created_is_durable_before_it_is_written() {
         let id = known.unwrap_or_else(|| world.create("t", small_log()));
         world.store.configure(id, small_log());
         let sent = batch(&values(0, 3), 1000, None);
-        world.append(id, &sent).expect("appended");
+        world.put(id, &sent);
         while world.durable(id) < 3 {
             assert!(world.step(), "seed {seed}, {steps} steps: never durable");
         }
-        world.crash(true);
-        world.start();
-        let id = world.find("t");
+        let id = world.restart(true);
         assert_eq!(world.values(id), values(0, 3), "seed {seed}, {steps} steps");
     }
 }
@@ -176,12 +162,10 @@ fn rolls_and_trims(mutants: Mutants) {
         let id = world.create("t", small_log());
         for n in 0..3 {
             let sent = batch(&long_values(4 * n, 4), 1000, None);
-            world.append(id, &sent).expect("appended");
+            world.put(id, &sent);
         }
         world.settle();
-        world.crash(true);
-        world.start();
-        let id = world.find("t");
+        let id = world.restart(true);
         world.store.configure(id, small_log());
         let promised = world.store.view(id).expect("there").durable;
         world.store.note_high_watermark(id, promised);
@@ -189,7 +173,7 @@ fn rolls_and_trims(mutants: Mutants) {
         world.sleep(world.config.checkpoint_interval_ms + 1);
         // Something rolls, and checkpoints are written while it is sealed.
         let large = batch(&["x".repeat(1900)], 1000, None);
-        world.append(id, &large).expect("appended");
+        world.put(id, &large);
         world
             .call(|store, cx| store.delete_records(cx, id, Offset(1)))
             .expect("online");
@@ -243,14 +227,10 @@ fn cut_a_creation_short(mutants: Mutants) {
         world.start();
         let known = world.store.find(topic_id("t"), PartitionIndex(0));
         let id = known.unwrap_or_else(|| world.create("t", small_log()));
-        world
-            .append(id, &batch(&values(0, 2), 1000, None))
-            .expect("appended");
+        world.put(id, &batch(&values(0, 2), 1000, None));
         world.settle();
         assert_eq!(world.durable(id), 2);
-        world.crash(true);
-        world.start();
-        let id = world.find("t");
+        let id = world.restart(true);
         assert_eq!(world.values(id), values(0, 2), "seed {seed}");
     }
 }
@@ -270,13 +250,13 @@ fn the_greatest_timestamp_is_found_while_later_batches_leave_memory() {
         let mut end = 0;
         while segments(&world) < 3 {
             let sent = batch(&long_values(end, 4), 1000, None);
-            world.append(id, &sent).expect("appended");
+            world.put(id, &sent);
             world.settle();
             end += 4;
         }
         // The greatest so far is in the active segment, which has room for what comes later.
         let greatest = batch(&values(end, 1), 2000, None);
-        world.append(id, &greatest).expect("appended");
+        world.put(id, &greatest);
         world.settle();
         world.stop();
         world.start();
@@ -298,7 +278,7 @@ fn the_greatest_timestamp_is_found_while_later_batches_leave_memory() {
             world.store.note_high_watermark(id, promised);
             if appended < 8 {
                 let sent = batch(&values(appended, 1), 5000 + appended as i64, None);
-                world.append(id, &sent).expect("appended");
+                world.put(id, &sent);
                 appended += 1;
             }
         }
@@ -354,7 +334,7 @@ fn a_rolled_back_append_leaves_the_lookups_of_the_others() {
     let id = world.create("t", config);
     for n in 0..20 {
         let sent = batch(&["x".repeat(1000)], 5000 - n, None);
-        world.append(id, &sent).expect("appended");
+        world.put(id, &sent);
         world.settle();
     }
     world.disk.room = Some(500);
@@ -375,12 +355,10 @@ fn a_rolled_back_append_leaves_the_lookups_of_the_others() {
 fn a_gap_behind_an_empty_first_segment_is_cut() {
     let mut cut = 0;
     for seed in 0..800 {
-        let mut world = World::new(seed, small());
-        world.start();
-        let id = world.create("t", small_log());
+        let (mut world, id) = with_log(seed);
         for n in 0..2 {
             let sent = batch(&["x".repeat(1900)], 1000 + n, None);
-            world.append(id, &sent).expect("appended");
+            world.put(id, &sent);
         }
         for _ in 0..seed % 40 {
             world.step();
@@ -402,7 +380,7 @@ fn a_gap_behind_an_empty_first_segment_is_cut() {
         assert!(view.online, "{:?}", view.offline);
         assert_eq!((view.start, view.end), (Offset(0), Offset(0)));
         let again = batch(&values(0, 2), 1002, None);
-        world.append(id, &again).expect("appended");
+        world.put(id, &again);
         world.settle();
         assert_eq!(world.values(id), values(0, 2));
         cut += 1;
@@ -413,12 +391,8 @@ fn a_gap_behind_an_empty_first_segment_is_cut() {
 /// A batch's offset stands before what its checksum covers.
 #[test]
 fn an_offset_that_rotted_below_the_floor_is_no_gap() {
-    let mut world = World::new(2, small());
-    world.start();
-    let id = world.create("t", small_log());
-    world
-        .append(id, &batch(&values(0, 2), 1000, None))
-        .expect("appended");
+    let (mut world, id) = with_log(2);
+    world.put(id, &batch(&values(0, 2), 1000, None));
     world.settle();
     world.sleep(world.config.checkpoint_interval_ms + 1);
     world.crash(true);

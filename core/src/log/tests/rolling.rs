@@ -18,7 +18,7 @@ fn log_with(change: impl FnOnce(&mut LogConfig)) -> (World, LogId) {
 /// Appends a batch of one record and tells how many segments there are.
 fn segments_after(world: &mut World, id: LogId, timestamp: i64) -> usize {
     let sent = batch(&values(0, 1), timestamp, None);
-    world.append(id, &sent).expect("appended");
+    world.put(id, &sent);
     world.settle();
     world.store.view(id).expect("there").segments
 }

@@ -154,6 +154,13 @@ impl World {
         self.reborn(false, false);
     }
 
+    /// Crashes and starts again; the log `t` then.
+    pub(super) fn restart(&mut self, power: bool) -> LogId {
+        self.crash(power);
+        self.start();
+        self.find("t")
+    }
+
     /// Crashes and makes a store that has not started.
     pub(super) fn crash(&mut self, power: bool) {
         self.reborn(true, power);
@@ -208,6 +215,11 @@ impl World {
             origin: Origin::Client,
         };
         self.call(|store, cx| store.append(cx, id, append))
+    }
+
+    /// Appends what must be taken.
+    pub(super) fn put(&mut self, id: LogId, batch: &Bytes) -> Appended {
+        self.append(id, batch).expect("appended")
     }
 
     /// Reads, from disk if need be.
