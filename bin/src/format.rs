@@ -161,12 +161,10 @@ fn format(
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     let files = Format {
-        config,
-        cluster_id,
-        directory_ids: &directory_ids,
         features,
         standalone,
         now_ms: i64::try_from(now.as_millis()).unwrap_or(i64::MAX),
+        ..Format::new(config, cluster_id, &directory_ids)
     }
     .files()
     .map_err(|why| Failure::config(format_args!("cannot format: {why}.")))?;

@@ -43,7 +43,20 @@ pub struct Format<'a> {
     pub now_ms: i64,
 }
 
-impl Format<'_> {
+impl<'a> Format<'a> {
+    /// A node like any other: the default feature levels, voters in the configuration, files of the beginning of 1970.
+    #[must_use]
+    pub fn new(config: &'a Config, cluster_id: &'a str, directory_ids: &'a [Uuid]) -> Format<'a> {
+        Format {
+            config,
+            cluster_id,
+            directory_ids,
+            features: &[],
+            standalone: false,
+            now_ms: 0,
+        }
+    }
+
     /// The files of each log directory, in the order of `log.dirs`, each list in the order in which it is written.
     ///
     /// # Errors
@@ -211,13 +224,12 @@ mod tests {
         standalone: bool,
     ) -> Result<Vec<Vec<FormatFile>>, String> {
         let config = Config::single(1, &["/a", "/b"], overrides).expect("valid");
+        let directory_ids = [Uuid([1; 16]), Uuid([2; 16])];
         Format {
-            config: &config,
-            cluster_id: "AAAAAAAAQACAAAAAAAAAAQ",
-            directory_ids: &[Uuid([1; 16]), Uuid([2; 16])],
             features,
             standalone,
             now_ms: 7,
+            ..Format::new(&config, "AAAAAAAAQACAAAAAAAAAAQ", &directory_ids)
         }
         .files()
     }

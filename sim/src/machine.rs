@@ -108,12 +108,8 @@ impl Machine {
             .map(|nth| Uuid::random_from([u8::try_from(nth).unwrap_or(255); 16]))
             .collect();
         let format = Format {
-            config: &config,
-            cluster_id: "c2ltdWxhdGlvbi1jbHVzdA",
-            directory_ids: &directory_ids,
-            features: &[],
-            standalone: false,
             now_ms: EPOCH_MS,
+            ..Format::new(&config, "c2ltdWxhdGlvbi1jbHVzdA", &directory_ids)
         };
         let files = format.files().unwrap_or_else(|error| panic!("{error}"));
         for (root, files) in files.iter().enumerate() {

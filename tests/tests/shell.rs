@@ -748,10 +748,27 @@ fn said(output: &Output) -> String {
     String::from_utf8_lossy(&text).into_owned()
 }
 
+/// Runs `test`, which runs one seed, with each of them.
+fn every_seed_passes(test: &str) {
+    for seed in 1..=SEEDS {
+        let output = fresh_of(test, seed, None);
+        assert!(
+            output.status.success(),
+            "SHELL_SEED={seed} cargo shell {test}\n{}",
+            said(&output)
+        );
+    }
+}
+
+/// The seed that the environment asks for.
+fn wanted_seed() -> u64 {
+    let asked = std::env::var("SHELL_SEED").ok();
+    asked.and_then(|text| text.parse().ok()).unwrap_or(1)
+}
+
 #[test]
 fn one_seed() {
-    let number = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());
-    let seed = number("SHELL_SEED").unwrap_or(1);
+    let seed = wanted_seed();
     match std::env::var("SHELL_PLANT").as_deref() {
         Ok("reorder") => planted::REORDER.store(true, Ordering::Relaxed),
         Ok("split") => planted::SPLIT_LENGTH.store(true, Ordering::Relaxed),
@@ -770,55 +787,28 @@ fn conclude(seed: u64, outcome: Result<String, String>) {
 
 #[test]
 fn one_crowd() {
-    let seed = std::env::var("SHELL_SEED")
-        .ok()
-        .and_then(|text| text.parse().ok());
-    let seed = seed.unwrap_or(1);
+    let seed = wanted_seed();
     conclude(seed, strangers::simulate(seed));
 }
 
 #[test]
 fn a_crowd_of_strangers_does_not_shut_others_out() {
-    for seed in 1..=SEEDS {
-        let output = fresh_of("one_crowd", seed, None);
-        assert!(
-            output.status.success(),
-            "SHELL_SEED={seed} cargo shell one_crowd\n{}",
-            said(&output)
-        );
-    }
+    every_seed_passes("one_crowd");
 }
 
 #[test]
 fn one_node() {
-    let seed = std::env::var("SHELL_SEED")
-        .ok()
-        .and_then(|text| text.parse().ok());
-    node::simulate(seed.unwrap_or(1));
+    node::simulate(wanted_seed());
 }
 
 #[test]
 fn the_node_keeps_its_promises_behind_the_shell() {
-    for seed in 1..=SEEDS {
-        let output = fresh_of("one_node", seed, None);
-        assert!(
-            output.status.success(),
-            "SHELL_SEED={seed} cargo shell one_node\n{}",
-            said(&output)
-        );
-    }
+    every_seed_passes("one_node");
 }
 
 #[test]
 fn every_seed_keeps_its_promises() {
-    for seed in 1..=SEEDS {
-        let output = fresh(seed, None);
-        assert!(
-            output.status.success(),
-            "SHELL_SEED={seed} cargo shell one_seed\n{}",
-            said(&output)
-        );
-    }
+    every_seed_passes("one_seed");
 }
 
 #[test]

@@ -51,14 +51,8 @@ impl Disk {
     /// A disk that is formatted for `config`.
     pub fn formatted(config: &Config) -> Disk {
         let mut disk = Disk::default();
-        let format = Format {
-            config,
-            cluster_id: "AAAAAAAAQACAAAAAAAAAAQ",
-            directory_ids: &[Uuid([9; 16])],
-            features: &[],
-            standalone: false,
-            now_ms: 0,
-        };
+        let directory_ids = [Uuid([9; 16])];
+        let format = Format::new(config, "AAAAAAAAQACAAAAAAAAAAQ", &directory_ids);
         for file in format.files().expect("a good format").remove(0) {
             let place = (String::new(), file.name.to_string());
             disk.entries.insert(place, Some(file.content.to_vec()));

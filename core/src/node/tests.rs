@@ -16,14 +16,8 @@ use crate::ids::{DirId, Uuid};
 
 /// Formats the log directory as `trialog format` does.
 fn format(disk: &mut disk::Disk, root: DirId, config: &Config) {
-    let format = Format {
-        config,
-        cluster_id: "AAAAAAAAQACAAAAAAAAAAQ",
-        directory_ids: &[Uuid([9; 16])],
-        features: &[],
-        standalone: false,
-        now_ms: 1_700_000_000_000,
-    };
+    let directory_ids = [Uuid([9; 16])];
+    let format = Format::new(config, "AAAAAAAAQACAAAAAAAAAAQ", &directory_ids);
     for file in format.files().expect("a good configuration").remove(0) {
         let dir = file.dir.map(|dir| format!("{dir}/")).unwrap_or_default();
         disk.put(

@@ -91,6 +91,37 @@ fn data(bytes: &[u8]) -> Parts {
     Parts::from(bytes.to_vec())
 }
 
+fn make_dir(parent: DirId, at: &str, dir: u64) -> DiskOp {
+    DiskOp::MakeDir {
+        parent,
+        name: name(at),
+        dir: DirId(dir),
+    }
+}
+
+fn open_dir(parent: DirId, at: &str, dir: u64) -> DiskOp {
+    DiskOp::OpenDir {
+        parent,
+        name: name(at),
+        dir: DirId(dir),
+    }
+}
+
+fn renamed(dir: DirId, from: &str, to: &str) -> DiskOp {
+    DiskOp::Rename {
+        dir,
+        from: name(from),
+        to: name(to),
+    }
+}
+
+fn unlink(dir: DirId, at: &str) -> DiskOp {
+    DiskOp::Unlink {
+        dir,
+        name: name(at),
+    }
+}
+
 fn create(disk: &mut dyn Device, dir: DirId, at: &str, file: u64) {
     let op = DiskOp::Create {
         dir,
@@ -174,33 +205,18 @@ fn creating_twice(disk: &mut dyn Device, root: DirId) {
         file: FileId(2),
     };
     assert_eq!(disk.run(again), Err(DiskError::Exists));
-    let as_dir = DiskOp::MakeDir {
-        parent: root,
-        name: name("a"),
-        dir: DirId(100),
-    };
+    let as_dir = make_dir(root, "a", 100);
     assert_eq!(disk.run(as_dir), Err(DiskError::Exists));
 }
 
 fn missing(disk: &mut dyn Device, root: DirId) {
     assert_eq!(open(disk, root, "a", 1), Err(DiskError::NotFound));
-    let unlink = DiskOp::Unlink {
-        dir: root,
-        name: name("a"),
-    };
-    assert_eq!(disk.run(unlink), Err(DiskError::NotFound));
-    let rename = DiskOp::Rename {
-        dir: root,
-        from: name("a"),
-        to: name("b"),
-    };
+    let gone = unlink(root, "a");
+    assert_eq!(disk.run(gone), Err(DiskError::NotFound));
+    let rename = renamed(root, "a", "b");
     assert_eq!(disk.run(rename), Err(DiskError::NotFound));
-    let open_dir = DiskOp::OpenDir {
-        parent: root,
-        name: name("a"),
-        dir: DirId(100),
-    };
-    assert_eq!(disk.run(open_dir), Err(DiskError::NotFound));
+    let opened = open_dir(root, "a", 100);
+    assert_eq!(disk.run(opened), Err(DiskError::NotFound));
     let remove = DiskOp::RemoveDir {
         parent: root,
         name: name("a"),
@@ -280,11 +296,7 @@ fn rename(disk: &mut dyn Device, root: DirId) {
     write(disk, 1, 0, b"old");
     create(disk, root, "new", 2);
     write(disk, 2, 0, b"new");
-    let op = DiskOp::Rename {
-        dir: root,
-        from: name("new"),
-        to: name("old"),
-    };
+    let op = renamed(root, "new", "old");
     assert_eq!(disk.run(op), Ok(DiskDone::Done));
     assert_eq!(names(disk, root), ["old"]);
     write(disk, 2, 3, b"er");
@@ -294,18 +306,10 @@ fn rename(disk: &mut dyn Device, root: DirId) {
 }
 
 fn rename_dir(disk: &mut dyn Device, root: DirId) {
-    let make = DiskOp::MakeDir {
-        parent: root,
-        name: name("t-0"),
-        dir: DirId(100),
-    };
+    let make = make_dir(root, "t-0", 100);
     assert_eq!(disk.run(make), Ok(DiskDone::Done));
     create(disk, DirId(100), "inside", 1);
-    let op = DiskOp::Rename {
-        dir: root,
-        from: name("t-0"),
-        to: name("t-0.gone"),
-    };
+    let op = renamed(root, "t-0", "t-0.gone");
     assert_eq!(disk.run(op), Ok(DiskDone::Done));
     write(disk, 1, 0, b"x");
     create(disk, DirId(100), "later", 2);
@@ -315,10 +319,7 @@ fn rename_dir(disk: &mut dyn Device, root: DirId) {
 
 fn unlink_open(disk: &mut dyn Device, root: DirId) {
     create(disk, root, "a", 1);
-    let op = DiskOp::Unlink {
-        dir: root,
-        name: name("a"),
-    };
+    let op = unlink(root, "a");
     assert_eq!(disk.run(op), Ok(DiskDone::Done));
     assert_eq!(names(disk, root), Vec::<String>::new());
     write(disk, 1, 0, b"still");
@@ -328,20 +329,12 @@ fn unlink_open(disk: &mut dyn Device, root: DirId) {
 }
 
 fn directories(disk: &mut dyn Device, root: DirId) {
-    let make = DiskOp::MakeDir {
-        parent: root,
-        name: name("d"),
-        dir: DirId(100),
-    };
+    let make = make_dir(root, "d", 100);
     assert_eq!(disk.run(make), Ok(DiskDone::Done));
     create(disk, DirId(100), "a", 1);
     let (entries, _) = list(disk, root, None, 10);
     assert!(entries[0].dir && entries[0].len == 0, "{entries:?}");
-    let open_again = DiskOp::OpenDir {
-        parent: root,
-        name: name("d"),
-        dir: DirId(101),
-    };
+    let open_again = open_dir(root, "d", 101);
     assert_eq!(disk.run(open_again), Ok(DiskDone::Done));
     assert_eq!(names(disk, DirId(101)), ["a"]);
     let remove = DiskOp::RemoveDir {
@@ -349,11 +342,8 @@ fn directories(disk: &mut dyn Device, root: DirId) {
         name: name("d"),
     };
     assert_eq!(disk.run(remove.clone()), Err(DiskError::NotEmpty));
-    let unlink = DiskOp::Unlink {
-        dir: DirId(101),
-        name: name("a"),
-    };
-    assert_eq!(disk.run(unlink), Ok(DiskDone::Done));
+    let gone = unlink(DirId(101), "a");
+    assert_eq!(disk.run(gone), Ok(DiskDone::Done));
     assert_eq!(disk.run(remove), Ok(DiskDone::Done));
     assert_eq!(names(disk, root), Vec::<String>::new());
     for dir in [DirId(100), DirId(101)] {
@@ -418,11 +408,7 @@ fn sync(disk: &mut dyn Device, root: DirId, file: u64) {
 }
 
 fn synced_survives(disk: &mut dyn PoweredDevice, root: DirId) {
-    let make = DiskOp::MakeDir {
-        parent: root,
-        name: name("d"),
-        dir: DirId(100),
-    };
+    let make = make_dir(root, "d", 100);
     assert_eq!(disk.run(make), Ok(DiskDone::Done));
     create(disk, DirId(100), "a", 1);
     write(disk, 1, 0, &[7; 5000]);
@@ -431,12 +417,8 @@ fn synced_survives(disk: &mut dyn PoweredDevice, root: DirId) {
         assert_eq!(disk.run(DiskOp::SyncDir { dir }), Ok(DiskDone::Synced));
     }
     let root = disk.power_cut();
-    let open_dir = DiskOp::OpenDir {
-        parent: root,
-        name: name("d"),
-        dir: DirId(100),
-    };
-    assert_eq!(disk.run(open_dir), Ok(DiskDone::Done));
+    let opened = open_dir(root, "d", 100);
+    assert_eq!(disk.run(opened), Ok(DiskDone::Done));
     assert_eq!(open(disk, DirId(100), "a", 1), Ok(5000));
     assert_eq!(&read(disk, 1, 0, 5000)[..], &[7; 5000]);
 }
@@ -451,11 +433,7 @@ fn rename_is_old_or_new(disk: &mut dyn PoweredDevice, root: DirId) {
         disk.run(DiskOp::SyncDir { dir: root }),
         Ok(DiskDone::Synced)
     );
-    let rename = DiskOp::Rename {
-        dir: root,
-        from: name("checkpoint.tmp"),
-        to: name("checkpoint"),
-    };
+    let rename = renamed(root, "checkpoint.tmp", "checkpoint");
     assert_eq!(disk.run(rename), Ok(DiskDone::Done));
     let root = disk.power_cut();
     let len = open(disk, root, "checkpoint", 3).expect("one of both is there");
@@ -528,17 +506,10 @@ fn full_takes_what_stays(disk: &mut dyn BoundedDevice, root: DirId) {
         len: 4000,
     };
     assert_eq!(disk.run(cut), Ok(DiskDone::Done));
-    let rename = DiskOp::Rename {
-        dir: root,
-        from: name("a"),
-        to: name("c"),
-    };
+    let rename = renamed(root, "a", "c");
     assert_eq!(disk.run(rename), Ok(DiskDone::Done));
-    let unlink = DiskOp::Unlink {
-        dir: root,
-        name: name("b"),
-    };
-    assert_eq!(disk.run(unlink), Ok(DiskDone::Done));
+    let gone = unlink(root, "b");
+    assert_eq!(disk.run(gone), Ok(DiskDone::Done));
     let entries = DiskOp::SyncDir { dir: root };
     assert_eq!(disk.run(entries), Ok(DiskDone::Synced));
     assert_eq!(names(disk, root), ["c"]);
@@ -560,11 +531,7 @@ fn full_makes_nothing(disk: &mut dyn BoundedDevice, root: DirId) {
         file: FileId(2),
     };
     assert_eq!(disk.run(made.clone()), Err(DiskError::Full));
-    let directory = DiskOp::MakeDir {
-        parent: root,
-        name: name("d"),
-        dir: DirId(100),
-    };
+    let directory = make_dir(root, "d", 100);
     assert_eq!(disk.run(directory), Err(DiskError::Full));
     assert_eq!(names(disk, root), ["a"]);
     disk.set_room(None);

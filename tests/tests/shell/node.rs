@@ -37,16 +37,9 @@ const KILLS: u32 = 4;
 fn formatted(config: &Config) -> Volume {
     let volume = Volume::default();
     let root = volume.root();
-    let files = Format {
-        config,
-        cluster_id: "shell",
-        directory_ids: &[Uuid([7; 16])],
-        features: &[],
-        standalone: false,
-        now_ms: 0,
-    }
-    .files()
-    .expect("it can be formatted");
+    let directory_ids = [Uuid([7; 16])];
+    let format = Format::new(config, "shell", &directory_ids);
+    let files = format.files().expect("it can be formatted");
     for file in files.into_iter().flatten() {
         assert_eq!(file.dir, None, "a static quorum has no files below");
         volume.put(root, file.name, file.content.to_vec());
