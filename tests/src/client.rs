@@ -78,6 +78,11 @@ impl Client {
 
     /// Sends one request and returns its correlation id.
     pub fn send<R: Request>(&mut self, version: i16, body: &R) -> io::Result<i32> {
+        self.send_as(version, version, body)
+    }
+
+    /// Sends a request of `version` in the form of `known`, for a version that the codec does not know and that looks like an older one.
+    pub fn send_as<R: Request>(&mut self, version: i16, known: i16, body: &R) -> io::Result<i32> {
         self.correlation += 1;
         let header = RequestHeader::default()
             .with_request_api_key(R::KEY)
@@ -87,9 +92,9 @@ impl Client {
         let mut frame = BytesMut::new();
         frame.extend_from_slice(&[0; 4]);
         header
-            .encode(&mut frame, R::header_version(version))
+            .encode(&mut frame, R::header_version(known))
             .map_err(malformed)?;
-        body.encode(&mut frame, version).map_err(malformed)?;
+        body.encode(&mut frame, known).map_err(malformed)?;
         let length = (frame.len() - 4) as u32;
         frame[..4].copy_from_slice(&length.to_be_bytes());
         self.stream.write_all(&frame)?;

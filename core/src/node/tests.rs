@@ -5,6 +5,7 @@ mod disk;
 mod durability;
 mod fetch_sessions;
 mod hostile;
+mod offline;
 mod stories;
 mod world;
 

@@ -51,6 +51,18 @@ impl Disk {
             .unwrap();
     }
 
+    /// Turns one bit of a file in a root, as rot does.
+    pub fn rot(&mut self, dir: DirId, path: &str, at: usize) {
+        let mut inode = self.dirs[&dir];
+        for part in path.split('/') {
+            inode = self.lookup(inode, &Name::new(part).unwrap()).unwrap();
+        }
+        match &mut self.inodes[inode] {
+            Inode::File(content) => content[at] ^= 1,
+            Inode::Dir(_) => panic!("{path} is a directory"),
+        }
+    }
+
     /// Carries out one operation.
     pub fn run(&mut self, op: DiskOp) -> Outcome {
         match op {

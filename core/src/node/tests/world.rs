@@ -114,6 +114,11 @@ impl World {
         self.start();
     }
 
+    /// One bit of a file in the log directory turns.
+    pub fn rot(&mut self, path: &str, at: usize) {
+        self.disk.rot(ROOT, path, at);
+    }
+
     fn node(config: &Config, life: u8) -> Node {
         let listener = |name: &str, port| ListenerBoot {
             name: name.to_owned(),
