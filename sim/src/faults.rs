@@ -41,11 +41,13 @@ pub enum Fault {
     LatentError,
     /// A sector that was written long ago had gone where another one belongs.
     MisdirectedWrite,
+    /// A sector of an index, a snapshot or a small file of a partition cannot be read any more.
+    LatentErrorBeside,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Fault; 15] = [
+    pub const ALL: [Fault; 16] = [
         Fault::ProcessCrash,
         Fault::PowerCut,
         Fault::CleanRestart,
@@ -61,6 +63,7 @@ impl Fault {
         Fault::Rot,
         Fault::LatentError,
         Fault::MisdirectedWrite,
+        Fault::LatentErrorBeside,
     ];
 
     /// Its name in reports.
@@ -82,6 +85,7 @@ impl Fault {
             Fault::Rot => "rot",
             Fault::LatentError => "latent-error",
             Fault::MisdirectedWrite => "misdirected-write",
+            Fault::LatentErrorBeside => "latent-error-beside",
         }
     }
 
@@ -102,6 +106,7 @@ impl Fault {
             Fault::SlowWork => (40, 8),
             Fault::Rot => (8, 25),
             Fault::LatentError | Fault::MisdirectedWrite => (6, 30),
+            Fault::LatentErrorBeside => (8, 25),
         }
     }
 }
@@ -220,7 +225,8 @@ pub fn lasts(choices: &mut Choices, fault: Fault) -> u64 {
         | Fault::ClockJump
         | Fault::Rot
         | Fault::LatentError
-        | Fault::MisdirectedWrite => (0, 0),
+        | Fault::MisdirectedWrite
+        | Fault::LatentErrorBeside => (0, 0),
     };
     choices.between(low, high, Subsystem::FaultShape, fault as u64)
 }

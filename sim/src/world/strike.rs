@@ -92,6 +92,7 @@ impl World {
                 self.machine.slow_until = self.now + lasting;
             }
             Fault::Rot | Fault::LatentError | Fault::MisdirectedWrite => self.decay(fault),
+            Fault::LatentErrorBeside => self.spoil_beside(),
             Fault::SlowWork => {
                 self.note(|| format!("FAULT slow work for {} ms", lasting / MILLISECOND));
                 self.machine.starved_until = self.now + lasting;
@@ -181,23 +182,65 @@ impl World {
         self.count(fault.name());
     }
 
+    /// Something beside the records of a partition cannot be read any more: an index, a snapshot of its producers, a small file. The node
+    /// makes it anew or lives without it, or the partition may be out of reach.
+    fn spoil_beside(&mut self) {
+        if !self.machine.node().is_some_and(Node::is_ready) {
+            return;
+        }
+        let disk = &self.machine.disk;
+        let beside: Vec<_> = self
+            .partitions()
+            .flat_map(|(root, dir, tp)| {
+                let mut files = disk.list(root, &[&dir]).unwrap_or_default();
+                files
+                    .retain(|name| !name.ends_with(".log") && disk.is_settled(root, &[&dir], name));
+                files
+                    .into_iter()
+                    .map(move |name| (root, dir.clone(), name, tp))
+            })
+            .collect();
+        let nth = self
+            .choices
+            .below(beside.len() as u64, Subsystem::FaultShape, 108);
+        let Some((root, dir, name, tp)) = beside.get(usize::try_from(nth).unwrap_or(0)) else {
+            return;
+        };
+        let content = disk.content(*root, &[dir], name);
+        let len = content.map_or(0, <[u8]>::len) as u64;
+        let at = self.choices.below(len, Subsystem::FaultShape, 109);
+        let at = usize::try_from(at).unwrap_or(0);
+        let fault = Fault::LatentErrorBeside.name();
+        self.note(|| format!("FAULT {fault} of {dir}/{name} at byte {at}"));
+        self.judge.rots(*tp);
+        self.machine.disk.spoil(*root, &[dir], name, at);
+        self.count(fault);
+    }
+
+    /// Root and directory of every log of a partition.
+    fn partitions(&self) -> impl Iterator<Item = (usize, String, Tp)> {
+        let disk = &self.machine.disk;
+        (0..disk.roots()).flat_map(move |root| {
+            let dirs = disk.list(root, &[]).unwrap_or_default();
+            dirs.into_iter().filter_map(move |dir| {
+                let tp = self.partition_in(&dir)?;
+                Some((root, dir, tp))
+            })
+        })
+    }
+
     /// Root, directory and name of every segment that is sealed, synced and followed by one that is synced.
     fn sealed(&self) -> Vec<(usize, String, String, Tp)> {
         let mut sealed: Vec<(usize, String, String, Tp)> = Vec::new();
         let disk = &self.machine.disk;
-        for root in 0..disk.roots() {
-            for dir in disk.list(root, &[]).unwrap_or_default() {
-                let Some(tp) = self.partition_in(&dir) else {
-                    continue;
-                };
-                let mut logs = disk.list(root, &[&dir]).unwrap_or_default();
-                logs.retain(|name| name.ends_with(".log"));
-                let active = logs.pop();
-                if active.is_some_and(|active| disk.is_settled(root, &[&dir], &active)) {
-                    logs.retain(|name| disk.is_settled(root, &[&dir], name));
-                    let logs = logs.into_iter();
-                    sealed.extend(logs.map(|name| (root, dir.clone(), name, tp)));
-                }
+        for (root, dir, tp) in self.partitions() {
+            let mut logs = disk.list(root, &[&dir]).unwrap_or_default();
+            logs.retain(|name| name.ends_with(".log"));
+            let active = logs.pop();
+            if active.is_some_and(|active| disk.is_settled(root, &[&dir], &active)) {
+                logs.retain(|name| disk.is_settled(root, &[&dir], name));
+                let logs = logs.into_iter();
+                sealed.extend(logs.map(|name| (root, dir.clone(), name, tp)));
             }
         }
         sealed
