@@ -133,15 +133,16 @@ async fn read_all(
         }
         decoder.set_limit(now.limit);
         let large = decoder.frame_len().filter(|bytes| *bytes > FREE);
-        let wanted = large.filter(|_| place.is_none() && decoder.buffered() >= FREE);
+        let free = LENGTH_BYTES + FREE;
+        let wanted = large.filter(|_| place.is_none() && decoder.buffered() >= free);
         let overdue_at = place.as_ref().map(Place::overdue_at);
         // Not a byte beyond it: what is read is held.
         let room = match (&place, large) {
             (Some(_), Some(bytes)) => LENGTH_BYTES + bytes,
-            _ => FREE,
+            _ => free,
         };
         let room = room.saturating_sub(decoder.buffered());
-        let mut space = decoder.space().limit(room);
+        let mut space = decoder.space(room).limit(room);
         let read = tokio::select! {
             biased;
             changed = control.changed() => match changed {
@@ -155,7 +156,8 @@ async fn read_all(
             read = from.read_buf(&mut space), if !now.paused && wanted.is_none() => read,
             () = sleep_until(overdue_at.unwrap_or_else(Instant::now)), if overdue_at.is_some() => {
                 if memory.is_short() && !now.paused {
-                    let (came, all) = (decoder.buffered(), large.unwrap_or(0));
+                    let came = decoder.buffered().saturating_sub(LENGTH_BYTES);
+                    let all = large.unwrap_or(0);
                     tracing::warn!("Closed connection {conn}: only {came} of a frame's {all} bytes came, and others wait for its memory.");
                     return CloseReason::Failed;
                 }

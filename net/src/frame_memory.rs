@@ -6,15 +6,15 @@
 //! makes no good speed loses it after a moment, which is the shorter the more is waited for. A slow peer loses nothing
 //! as long as there is room.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-/// Bytes of a frame that need no place.
-pub const FREE: usize = 128 * 1024;
+/// Bytes of a frame that need no place: of the requests of most clients all. Every connection may hold so many.
+pub const FREE: usize = 16 * 1024;
 /// Good speed: so fast that a whole frame takes at most this long.
 const WHOLE_WITHIN: Duration = Duration::from_secs(10);
 /// While others wait, a frame may be behind good speed by so much; less if they wait for more than all that there is.
@@ -34,6 +34,8 @@ struct Ledger {
     free: usize,
     /// In the order of asking.
     waiting: BTreeMap<u64, Asker>,
+    /// The same, in the order of their need.
+    by_need: BTreeSet<(usize, u64)>,
     /// What they need together.
     wanted: usize,
     asked: u64,
@@ -91,6 +93,7 @@ impl FrameMemory {
             bytes_max,
             free: bytes_max,
             waiting: BTreeMap::new(),
+            by_need: BTreeSet::new(),
             wanted: 0,
             asked: 0,
             least_is_next: false,
@@ -121,6 +124,7 @@ impl FrameMemory {
         ledger.wanted += bytes;
         ledger.asked += 1;
         let nth = ledger.asked;
+        ledger.by_need.insert((bytes, nth));
         ledger.waiting.insert(nth, Asker { bytes, give });
         drop(ledger);
         self.serve();
@@ -139,8 +143,7 @@ impl FrameMemory {
     fn next(&self) -> Option<Asker> {
         let mut ledger = self.lock();
         let nth = if ledger.least_is_next {
-            let least = |(nth, asker): (&u64, &Asker)| (asker.bytes, *nth);
-            ledger.waiting.iter().map(least).min()?.1
+            ledger.by_need.first()?.1
         } else {
             *ledger.waiting.first_key_value()?.0
         };
@@ -175,6 +178,7 @@ impl Ledger {
     /// It waits no more.
     fn take(&mut self, nth: u64) -> Option<Asker> {
         let asker = self.waiting.remove(&nth)?;
+        self.by_need.remove(&(asker.bytes, nth));
         self.wanted -= asker.bytes;
         Some(asker)
     }

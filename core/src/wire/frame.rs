@@ -83,14 +83,14 @@ impl FrameDecoder {
     }
 
     /// The buffer with room for the next read to append to; nothing else may be done with it. The room is bounded by
-    /// what this peer has sent before or has already sent of the present frame.
-    pub fn space(&mut self) -> &mut BytesMut {
+    /// what this peer has sent before or has already sent of the present frame, and nothing is allocated beyond `most` further bytes.
+    pub fn space(&mut self, most: usize) -> &mut BytesMut {
         let arrived = self.buffer.len();
         let missing = self
             .frame_len()
             .map_or(0, |len| (LENGTH_BYTES + len).saturating_sub(arrived));
         let earned = arrived.max(self.recent_bytes);
-        let room = missing.min(earned).max(RESERVE_BYTES_MIN);
+        let room = missing.min(earned).max(RESERVE_BYTES_MIN).min(most);
         if self.buffer.capacity() - arrived < room.min(missing.max(1)) {
             self.buffer.reserve(room);
         }
@@ -164,7 +164,7 @@ mod tests {
                 let (chunk, later) = rest.split_at(cut.min(rest.len()));
                 rest = later;
                 if into_space {
-                    decoder.space().put_slice(chunk);
+                    decoder.space(usize::MAX).put_slice(chunk);
                 } else {
                     decoder.push(chunk);
                 }
@@ -208,9 +208,18 @@ mod tests {
     fn a_promised_length_reserves_nothing() {
         let mut decoder = FrameDecoder::new(u32::MAX);
         decoder.push(&[0x7f, 0xff, 0xff, 0xff]);
-        assert!(decoder.space().capacity() <= 2 * RESERVE_BYTES_MIN);
+        assert!(decoder.space(usize::MAX).capacity() <= 2 * RESERVE_BYTES_MIN);
         decoder.push(&[0; 10_000]);
-        assert!(decoder.space().capacity() <= 4 * 10_004);
+        assert!(decoder.space(usize::MAX).capacity() <= 4 * 10_004);
+    }
+
+    #[test]
+    fn a_peer_that_sent_a_large_frame_has_no_more_room_than_it_is_given() {
+        let mut decoder = FrameDecoder::new(1 << 20);
+        decoder.push(&framed(&[vec![1; 65_536]]));
+        assert!(decoder.next_frame().unwrap().is_some());
+        decoder.push(&[0, 1, 0, 0]);
+        assert!(decoder.space(100).capacity() < RESERVE_BYTES_MIN);
     }
 
     #[test]
@@ -219,8 +228,8 @@ mod tests {
         let stream = framed(&[vec![1; 65_536]]);
         decoder.push(&stream);
         assert!(decoder.next_frame().unwrap().is_some());
-        decoder.space().put_slice(&stream[..4]);
-        assert!(decoder.space().capacity() >= stream.len());
+        decoder.space(usize::MAX).put_slice(&stream[..4]);
+        assert!(decoder.space(usize::MAX).capacity() >= stream.len());
         let block = decoder.buffer.as_ptr();
         decoder.push(&stream[4..]);
         let frame = decoder.next_frame().unwrap().unwrap();

@@ -7,6 +7,7 @@ use madsim::runtime::Runtime;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
+use trialog_net::frame_memory::FREE;
 
 use super::{
     Kind, LIMIT, Operator, PORT, SERVER, Shared, answer, framed, judge_memory, machine, request,
@@ -42,7 +43,7 @@ async fn visit(stream: TcpStream) {
     let (well_known, length, patience) = {
         let mut rng = thread_rng();
         let patience = Duration::from_millis(rng.gen_range(0..15_000));
-        (rng.gen_bool(0.5), rng.gen_range(140_000..=LIMIT), patience)
+        (rng.gen_bool(0.5), rng.gen_range(70_000..=LIMIT), patience)
     };
     let whole = |length: u32| {
         let mut body = request(NOBODY, 0, Kind::Delay, 0);
@@ -57,7 +58,7 @@ async fn visit(stream: TcpStream) {
     let sent = match thread_rng().gen_range(0..4) {
         0 => thread_rng().gen_range(4..frame.len()),
         1 => frame.len() - 1,
-        2 => 128 * 1024,
+        2 => 4 + FREE,
         _ => frame.len() - thread_rng().gen_range(100..20_000),
     };
     if send(&mut writing, &frame[..sent]).await.is_none() {
@@ -142,8 +143,8 @@ pub fn simulate(seed: u64) -> Result<String, String> {
             drop(crowd.spawn(stranger()));
         }
         sleep(Duration::from_secs(2)).await;
-        let small = honest_one.spawn(honest(1, 13, 60_000, SMALL_WITHIN));
-        let large = honest_one.spawn(honest(2, 140_000, LIMIT as usize, LARGE_WITHIN));
+        let small = honest_one.spawn(honest(1, 13, FREE, SMALL_WITHIN));
+        let large = honest_one.spawn(honest(2, FREE, LIMIT as usize, LARGE_WITHIN));
         let small = small.await.map_err(|error| error.to_string())??;
         let large = large.await.map_err(|error| error.to_string())??;
         let held = judge_memory()?;
