@@ -55,6 +55,8 @@ pub struct QuorumConfig {
     pub snapshot_interval_ms: u64,
     /// `metadata.max.retention.bytes`; `None`: no limit.
     pub retention_bytes: Option<u64>,
+    /// `metadata.max.retention.ms`; `None`: no limit.
+    pub retention_ms: Option<u64>,
 }
 
 impl QuorumConfig {
@@ -86,6 +88,7 @@ impl QuorumConfig {
             snapshot_bytes: at_least("metadata.log.max.record.bytes.between.snapshots", 1),
             snapshot_interval_ms: at_least("metadata.log.max.snapshot.interval.ms", 0),
             retention_bytes: u64::try_from(config.int("metadata.max.retention.bytes")).ok(),
+            retention_ms: u64::try_from(config.int("metadata.max.retention.ms")).ok(),
         }
     }
 }

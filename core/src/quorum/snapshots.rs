@@ -20,7 +20,7 @@ const KEPT: usize = 2;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Snapshots {
     /// On disk, oldest first.
-    taken: Vec<SnapshotId>,
+    taken: Vec<Taken>,
     reading: Option<(SnapshotId, Box<CheckpointReader>)>,
     writing: Option<Writing>,
     /// Bytes of the log after the newest.
@@ -29,6 +29,13 @@ pub(super) struct Snapshots {
     taken_at: Option<Instant>,
     /// When the last committed record was written, in ms.
     pub(super) last_timestamp: i64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Taken {
+    id: SnapshotId,
+    /// Its last record was written no later, in ms.
+    last_timestamp: i64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,7 +77,7 @@ impl Quorum {
         self.snapshots.bytes_since = 0;
         self.snapshots.taken_at = Some(cx.now.mono);
         let newest = self.snapshots.taken.last();
-        if newest.is_some_and(|newest| newest.end >= id.end) {
+        if newest.is_some_and(|newest| newest.id.end >= id.end) {
             return false;
         }
         let head = Head {
@@ -118,26 +125,41 @@ impl Quorum {
             return false;
         };
         if result.is_ok() {
-            self.snapshots.taken.push(id);
+            let last_timestamp = self.snapshots.last_timestamp;
+            self.snapshots.taken.push(Taken { id, last_timestamp });
             self.retire(cx, store, id);
         }
         true
     }
 
-    /// Lets go what the newest snapshot makes superfluous: old snapshots, and the log before it if that has grown beyond its limit.
+    /// Lets go what the newest snapshot makes superfluous: old snapshots, and the log before it if that has grown beyond its limit,
+    /// or if all that the snapshot before it holds is older than what is kept.
     fn retire<L: MetadataLog>(&mut self, cx: &mut Cx, store: &mut L, newest: SnapshotId) {
         let Some(log) = self.log else {
             return;
         };
         let old = self.snapshots.taken.len().saturating_sub(KEPT);
-        for id in self.snapshots.taken.drain(..old) {
-            store.remove_file(cx, log, &id.file_name());
-        }
-        if self
+        let mut gone: Vec<Taken> = self.snapshots.taken.drain(..old).collect();
+        let too_large = self
             .config
             .retention_bytes
-            .is_some_and(|limit| store.size_bytes(log) > limit)
-        {
+            .is_some_and(|limit| store.size_bytes(log) > limit);
+        let too_old = self.snapshots.taken.len() == KEPT
+            && self.config.retention_ms.is_some_and(|limit| {
+                let age = cx
+                    .now
+                    .wall
+                    .0
+                    .saturating_sub(self.snapshots.taken[0].last_timestamp);
+                u64::try_from(age).is_ok_and(|age| age > limit)
+            });
+        if too_old {
+            gone.push(self.snapshots.taken.remove(0));
+        }
+        for Taken { id, .. } in gone {
+            store.remove_file(cx, log, &id.file_name());
+        }
+        if too_large || too_old {
             store.delete_before(cx, log, newest.end);
         }
     }
@@ -160,7 +182,11 @@ impl Quorum {
         }
         ids.sort_unstable();
         let newest = ids.last().copied();
-        self.snapshots.taken = ids;
+        let taken = ids.into_iter().map(|id| Taken {
+            id,
+            last_timestamp: i64::MAX,
+        });
+        self.snapshots.taken = taken.collect();
         match newest {
             Some(id) if id.end > end => Err(format!(
                 "the newest snapshot of the metadata ends at offset {}, the metadata log at {end}: restore the log from a copy of the directory",
@@ -196,11 +222,8 @@ impl Quorum {
         file: &Result<Option<Bytes>, String>,
     ) -> Result<(), String> {
         let log = self.log.ok_or("the metadata log is not open")?;
-        let id = *self
-            .snapshots
-            .taken
-            .last()
-            .ok_or("no snapshot was asked for")?;
+        let newest = self.snapshots.taken.last();
+        let id = newest.ok_or("no snapshot was asked for")?.id;
         let name = id.file_name();
         let bytes = readable(&name, file)?
             .ok_or_else(|| format!("{name} is gone since the directory was listed"))?;
@@ -238,6 +261,10 @@ impl Quorum {
                 let head = std::mem::take(&mut reader.head);
                 self.snapshots.reading = None;
                 self.snapshots.last_timestamp = head.last_timestamp;
+                // The others are not read: nothing in them is newer.
+                for taken in &mut self.snapshots.taken {
+                    taken.last_timestamp = head.last_timestamp;
+                }
                 self.kraft_version = head.kraft_version;
                 self.voters = head.voters;
                 // The first epoch of a dynamic quorum writes them once; the snapshot of the format is no record of it.

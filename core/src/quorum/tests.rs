@@ -315,6 +315,7 @@ impl MetadataLog for Fake {
 }
 
 struct World {
+    now: Now,
     quorum: Quorum,
     store: Fake,
     mutants: Mutants,
@@ -329,12 +330,14 @@ fn voting(static_voters: &[i32]) -> QuorumConfig {
         snapshot_bytes: 1000,
         snapshot_interval_ms: 0,
         retention_bytes: Some(2000),
+        retention_ms: None,
     }
 }
 
 impl World {
     fn new(static_voters: &[i32]) -> World {
         World {
+            now: Now::default(),
             quorum: Quorum::new(voting(static_voters)),
             store: Fake::default(),
             mutants: Mutants::NONE,
@@ -345,7 +348,7 @@ impl World {
     fn with<T>(&mut self, call: impl FnOnce(&mut Quorum, &mut Cx, &mut Fake) -> T) -> T {
         let mut out = Effects::default();
         let mut cx = Cx {
-            now: Now::default(),
+            now: self.now,
             out: &mut out,
             rng: &Rng::new([1; 32]),
             mutants: self.mutants,
@@ -735,6 +738,51 @@ fn a_grown_log_is_written_down_and_a_start_goes_on_from_there() {
         .collect();
     assert_eq!(pieces, [1000, 1000, 500]);
     assert_eq!(world.quorum.epoch(), LeaderEpoch(2));
+}
+
+#[test]
+fn what_is_older_than_the_retention_goes_with_the_next_snapshot() {
+    let config = QuorumConfig {
+        retention_bytes: None,
+        retention_ms: Some(1000),
+        ..voting(&[1])
+    };
+    let mut world = World::new(&[1]);
+    world.quorum = Quorum::new(config);
+    world.start();
+    world.durable(1);
+    let grow = |world: &mut World| {
+        let taken = (0..40).any(|_| {
+            let last = world.append();
+            world.durable(last.0 + 1);
+            world.snapshot(last.0 + 1)
+        });
+        assert!(taken);
+    };
+    grow(&mut world);
+    world.now.wall.0 += 1000;
+    grow(&mut world);
+    assert_eq!((world.snapshots().len(), world.store.start), (2, 0));
+    world.now.wall.0 += 1000;
+    grow(&mut world);
+    let kept = world.snapshots();
+    assert_eq!((kept.len(), world.store.start), (2, 0), "not older yet");
+    world.now.wall.0 += 1001;
+    grow(&mut world);
+    let kept = world.snapshots();
+    assert_eq!(kept.len(), 1, "the one before held only what is too old");
+    assert_eq!(world.store.start, kept[0].end.0);
+
+    // A start learns the age from the snapshot.
+    world.restart(usize::MAX);
+    world.start();
+    let end = world.store.end();
+    world.durable(end);
+    world.now.wall.0 += 1001;
+    grow(&mut world);
+    let kept = world.snapshots();
+    assert_eq!(kept.len(), 1);
+    assert_eq!(world.store.start, kept[0].end.0);
 }
 
 #[test]
