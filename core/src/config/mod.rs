@@ -3,6 +3,7 @@
 //! Owns the values of one node; never reads a file and decides nothing but whether the values may stand together.
 
 pub mod connections;
+mod double;
 pub mod effective;
 pub mod listeners;
 pub mod log;

@@ -239,6 +239,10 @@ impl Controller {
                 nulls.join(",")
             ));
         }
+        if topic.configs.is_empty() {
+            // What the broker is configured with holds, whatever it is.
+            return Ok(BTreeMap::new());
+        }
         let set = topic.configs.iter().filter_map(|config| {
             Some((config.name.to_string(), config.value.as_ref()?.to_string()))
         });

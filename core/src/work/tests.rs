@@ -223,6 +223,14 @@ fn timestamps_and_keys_follow_the_topic() {
         assert_eq!(fault.kind, RecordsFaultKind::InvalidTimestamp);
         assert_eq!(fault.records[0].0, 1);
     }
+    let lax = || ValidateRules {
+        timestamp_before_max_ms: i64::MAX,
+        timestamp_after_max_ms: i64::MAX,
+        ..rules()
+    };
+    for any in [i64::MIN, -2, 0, i64::MAX] {
+        assert!(validate(&at(any), lax()).is_ok(), "{any}");
+    }
     let compacted = ValidateRules {
         compacted: true,
         ..rules()

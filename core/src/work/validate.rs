@@ -249,9 +249,9 @@ fn is_out_of_range(timestamp: i64, rules: &ValidateRules) -> bool {
     if rules.timestamp_type != TimestampType::CreateTime || timestamp == NO_TIMESTAMP {
         return false;
     }
-    let age = i128::from(rules.now.0) - i128::from(timestamp);
-    age > i128::from(rules.timestamp_before_max_ms)
-        || -age > i128::from(rules.timestamp_after_max_ms)
+    // Wrapping, as Java's: what lies 292 million years away may be anything.
+    let age = rules.now.0.wrapping_sub(timestamp);
+    age > rules.timestamp_before_max_ms || age.wrapping_neg() > rules.timestamp_after_max_ms
 }
 
 /// Encodes `header` before `payload` with a new CRC; returns the batch from its magic on.

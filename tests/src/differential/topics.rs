@@ -86,6 +86,22 @@ pub fn creating_and_deleting_topics(pair: &mut Pair) {
             vec![configured("new", "no.such.config", Some("1"))],
         ),
         (
+            "a ratio as Java writes it",
+            vec![configured(
+                "new",
+                "min.cleanable.dirty.ratio",
+                Some(" 0x1p-1f"),
+            )],
+        ),
+        (
+            "a ratio that is none",
+            vec![configured("new", "min.cleanable.dirty.ratio", Some("NaN"))],
+        ),
+        (
+            "a ratio in words",
+            vec![configured("new", "min.cleanable.dirty.ratio", Some("inf"))],
+        ),
+        (
             "a config without a value",
             vec![configured("new", "retention.ms", None)],
         ),

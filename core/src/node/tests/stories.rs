@@ -774,7 +774,7 @@ fn a_compacted_topic_is_created_with_a_warning() {
         notes.collect::<Vec<_>>()
     };
     create_topic(&mut world, conn, "plain", 2);
-    assert_eq!(warnings(&world), [String::new(); 0]);
+    assert!(warnings(&world).is_empty());
     for (name, policy) in [("table", "compact"), ("both", "compact,delete")] {
         let mut request = topic_request(name, 2);
         request.topics[0].configs = vec![CreatableTopicConfig {
@@ -791,9 +791,5 @@ fn a_compacted_topic_is_created_with_a_warning() {
     assert_eq!(warnings(&world).len(), 2, "once a topic");
     world.events.clear();
     world.restart();
-    assert_eq!(
-        warnings(&world),
-        [String::new(); 0],
-        "an old topic is no news"
-    );
+    assert!(warnings(&world).is_empty(), "an old topic is no news");
 }
