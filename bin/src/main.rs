@@ -21,9 +21,12 @@ use exit::Failure;
 #[global_allocator]
 static ALLOCATOR: allocator::Allocator = allocator::Allocator;
 
+/// What scripts may rely on.
+const EXIT_CODES: &str = "Exit codes: 0 good, 1 failed or violated, 2 inconclusive, 64 usage, 70 a bug of ours, 78 configuration";
+
 /// A Kafka-compatible event log that has stood trial.
 #[derive(Parser)]
-#[command(version, arg_required_else_help = true)]
+#[command(version, arg_required_else_help = true, after_help = EXIT_CODES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -15,7 +15,7 @@
 //! high watermark 2
 //! ```
 //!
-//! Owns the reading of stories; [`crate::world`] lets them happen. A block is command lines, `----`, and the answers.
+//! Owns the reading of stories; the world lets them happen. A block is command lines, `----`, and the answers.
 
 use trialog_core::mutant::Mutant;
 
