@@ -741,6 +741,34 @@ fn a_grown_log_is_written_down_and_a_start_goes_on_from_there() {
 }
 
 #[test]
+fn a_snapshot_is_due_after_its_interval_if_there_is_something_new() {
+    let mut world = World::new(&[1]);
+    world.quorum = Quorum::new(QuorumConfig {
+        snapshot_bytes: u64::MAX,
+        snapshot_interval_ms: 1000,
+        ..voting(&[1])
+    });
+    world.start();
+    world.durable(1);
+    let due = |world: &World, ms: u64| world.quorum.is_snapshot_due(Instant(ms * 1_000_000));
+    // The record that opens the epoch is new.
+    assert!(!due(&world, 999) && due(&world, 1000));
+    let id = SnapshotId {
+        end: Offset(1),
+        epoch: world.quorum.epoch(),
+    };
+    world.now.mono = Instant(1000 * 1_000_000);
+    assert!(world.with(|quorum, cx, _| quorum.begin_snapshot(cx, id)));
+    world.with(|quorum, cx, store| quorum.finish_snapshot(cx, store));
+    let (read, ..) = world.store.replacing.take().expect("it is stored");
+    assert!(world.notice(Notice::FileReplaced(read, Ok(()))));
+    assert!(!due(&world, 1_000_000), "nothing is new");
+    let last = world.append();
+    world.durable(last.0 + 1);
+    assert!(!due(&world, 1999) && due(&world, 2000));
+}
+
+#[test]
 fn what_is_older_than_the_retention_goes_with_the_next_snapshot() {
     let config = QuorumConfig {
         retention_bytes: None,
