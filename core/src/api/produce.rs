@@ -4,6 +4,8 @@
 //! written or committed. Appends of a connection happen in the order of its requests, whatever order the checks end
 //! in. Decides no rule of a partition; never answers acks=0 (a failure closes the connection instead: closing is the only way to tell).
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 
 use super::connection::Answer;
@@ -47,7 +49,7 @@ pub(super) struct ProduceWait {
 }
 
 /// How the request named a topic, which the answer repeats.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Topic {
     name: Str,
     id: Uuid,
@@ -192,17 +194,21 @@ impl Api {
         };
         let unnamed_transaction = request.transactional_id.is_none() && has_transactions(&request);
         let internal_allowed = client_id.is_some_and(|id| *id == ADMIN_CLIENT);
+        let mut places: BTreeMap<Topic, usize> = BTreeMap::new();
         for topic in request.topic_data {
             let (name, id) = (topic.name, topic.topic_id);
-            wait.topics.push(Topic { name, id });
-            for partition in topic.partition_data {
+            let (topic, partitions) = (Topic { name, id }, topic.partition_data);
+            if partitions.is_empty() {
+                continue;
+            }
+            // A topic that is named again goes on where it began.
+            let place = *places.entry(topic.clone()).or_insert(wait.topics.len());
+            if place == wait.topics.len() {
+                wait.topics.push(topic.clone());
+            }
+            for partition in partitions {
                 let index = PartitionIndex(partition.index);
-                let target = wait
-                    .topics
-                    .last()
-                    .map_or(Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION), |topic| {
-                        rooms.produce_target(asked.version, topic, index, internal_allowed)
-                    });
+                let target = rooms.produce_target(asked.version, &topic, index, internal_allowed);
                 let target = match acks {
                     // Kafka's answer to whoever may not write as some transactional id: to all of the request.
                     _ if unnamed_transaction => {
@@ -211,7 +217,8 @@ impl Api {
                     Some(_) => target,
                     None => target.and(Err(ErrorCode::INVALID_REQUIRED_ACKS)),
                 };
-                let slot = self.check_records(rooms, cx, &wait, target, index, partition.records);
+                let at = (place, index);
+                let slot = self.check_records(rooms, cx, &wait, target, at, partition.records);
                 wait.unchecked += usize::from(matches!(slot.state, State::Checking(_)));
                 wait.slots.push(slot);
             }
@@ -230,7 +237,7 @@ impl Api {
         cx: &mut Cx,
         wait: &ProduceWait,
         target: Result<LogId, ErrorCode>,
-        index: PartitionIndex,
+        (topic, index): (usize, PartitionIndex),
         records: Option<Bytes>,
     ) -> Slot {
         let state = match (target, records) {
@@ -258,7 +265,7 @@ impl Api {
             },
         };
         Slot {
-            topic: wait.topics.len() - 1,
+            topic,
             index,
             log: target.ok(),
             state,

@@ -193,6 +193,21 @@ pub fn produce_errors_and_offsets(pair: &mut Pair) {
         });
     }
     transactions(pair);
+    pair.every_version_fixed(
+        "Produce, a topic in three places, one of them empty",
+        |side, version| {
+            let ask = |partition| produce(side, version, "p", partition, -1, Some(good.clone()));
+            let mut topics = [ask(0).topic_data, ask(1).topic_data, ask(0).topic_data].concat();
+            topics[2].partition_data.clear();
+            ask(0).with_topic_data(topics)
+        },
+        |answer| {
+            // Kafka's answer is in the order of a hash.
+            for topic in &mut answer.responses {
+                topic.partition_responses.sort_by_key(|part| part.index);
+            }
+        },
+    );
     let producer = |sequence| Producer {
         id: 4_000_000,
         epoch: 3,
