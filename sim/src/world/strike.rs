@@ -109,7 +109,10 @@ impl World {
             }
             Fault::DiskFull => {
                 self.note(|| format!("FAULT the disk is full for {} ms", lasting / MILLISECOND));
-                self.machine.disk.set_full(true);
+                match self.choices.below(3, Subsystem::FaultShape, 110) {
+                    0 => self.machine.disk.set_contended(),
+                    _ => self.machine.disk.set_full(true),
+                }
                 self.operator_in(lasting);
             }
         }
