@@ -156,9 +156,11 @@ async fn read_all(
             read = from.read_buf(&mut space), if !now.paused && wanted.is_none() => read,
             () = sleep_until(overdue_at.unwrap_or_else(Instant::now)), if overdue_at.is_some() => {
                 if memory.is_short() && !now.paused {
-                    let came = decoder.buffered().saturating_sub(LENGTH_BYTES);
-                    let all = large.unwrap_or(0);
-                    tracing::warn!("Closed connection {conn}: only {came} of a frame's {all} bytes came, and others wait for its memory.");
+                    if let Some(closed) = memory.took_away() {
+                        let came = decoder.buffered().saturating_sub(LENGTH_BYTES);
+                        let all = large.unwrap_or(0);
+                        tracing::warn!("Closed {closed} connections whose frames came too slowly while others waited for memory; the last is {conn}, with {came} of {all} bytes.");
+                    }
                     return CloseReason::Failed;
                 }
                 if let Some(place) = &mut place {

@@ -22,6 +22,9 @@ const PATIENCE_MAX: Duration = Duration::from_millis(500);
 /// Not less than it takes to send a lost packet again.
 const PATIENCE_MIN: Duration = Duration::from_millis(200);
 
+/// The log tells of places that were taken away at most so often.
+const TELL_EVERY: Duration = Duration::from_secs(1);
+
 /// Shared by all connections.
 #[derive(Clone, Debug)]
 pub struct FrameMemory {
@@ -41,6 +44,9 @@ struct Ledger {
     asked: u64,
     /// The next place is for the one that needs least, not for the one that has waited longest.
     least_is_next: bool,
+    /// Places taken away since the log told of it.
+    untold: u64,
+    told_at: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -97,6 +103,8 @@ impl FrameMemory {
             wanted: 0,
             asked: 0,
             least_is_next: false,
+            untold: 0,
+            told_at: None,
         };
         FrameMemory {
             ledger: Arc::new(Mutex::new(ledger)),
@@ -160,6 +168,19 @@ impl FrameMemory {
     #[must_use]
     pub fn is_short(&self) -> bool {
         !self.lock().waiting.is_empty()
+    }
+
+    /// A place was taken away: so many were since the log told of it, if it is time to do so again. A crowd must not fill the log.
+    pub fn took_away(&self) -> Option<u64> {
+        let mut ledger = self.lock();
+        ledger.untold += 1;
+        let now = Instant::now();
+        let recent = |told: Instant| now.duration_since(told) < TELL_EVERY;
+        if ledger.told_at.is_some_and(recent) {
+            return None;
+        }
+        ledger.told_at = Some(now);
+        Some(std::mem::take(&mut ledger.untold))
     }
 
     /// How far a frame may be behind good speed.
@@ -301,6 +322,15 @@ mod tests {
         // More than there is: all of it.
         assert!(memory.place(1000).now_or_never().is_some());
         assert_eq!(memory.lock().free, 100);
+    }
+
+    #[test]
+    fn a_crowd_does_not_fill_the_log() {
+        let memory = FrameMemory::new(100);
+        assert_eq!(memory.took_away(), Some(1));
+        assert_eq!((memory.took_away(), memory.took_away()), (None, None));
+        memory.lock().told_at = Instant::now().checked_sub(TELL_EVERY);
+        assert_eq!(memory.took_away(), Some(3));
     }
 
     #[test]

@@ -3,21 +3,21 @@
 /// The promise that a run found broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Invariant {
-    /// D: an acknowledged write, or one that a consumer has read, survives what its promise survives.
+    /// An acknowledged write, or one that a consumer has read, survives what its promise survives.
     Lost,
-    /// M: one offset holds one record for ever.
+    /// One offset holds one record for ever.
     InconsistentOffset,
-    /// X: an idempotent producer causes no duplicate, a plain one none without a retry.
+    /// An idempotent producer causes no duplicate, a plain one none without a retry.
     Duplicate,
     /// Records of one producer keep their order, and an idempotent producer leaves no gap.
     Order,
     /// Offsets are dense: a poll skips nothing.
     PollSkip,
-    /// C: nobody reads above the high watermark.
+    /// Nobody reads above the high watermark.
     AboveHighWatermark,
     /// The high watermark of a reader never goes back.
     HighWatermarkRegressed,
-    /// G1a: nobody reads what was refused.
+    /// Nobody reads what was refused (the aborted read, G1a).
     RefusedRead,
     /// A record is as it was sent: its bytes, timestamp and partition.
     Altered,
@@ -27,9 +27,9 @@ pub enum Invariant {
     TimestampLookup,
     /// Leader epochs ascend along a log, and end where the next one begins.
     LeaderEpoch,
-    /// R: the metadata that clients see, and the image, equal the replay of the metadata log.
+    /// The metadata that clients see, and the image, equal the replay of the metadata log.
     Replay,
-    /// V: progress after the faults end.
+    /// Progress after the faults end.
     Progress,
     /// An answer that the protocol does not allow.
     Protocol,
