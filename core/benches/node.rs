@@ -50,7 +50,7 @@ impl Bench {
             ..Disk::formatted(&config)
         };
         let mut bench = Bench {
-            node: Node::new(config, [1; 32], disk::boot()),
+            node: Node::new(config.clone(), [1; 32], disk::boot(&config)),
             now: Now {
                 mono: Mono(1),
                 wall: WallMs(1_700_000_000_000),

@@ -44,6 +44,8 @@ use trialog_core::work;
 
 /// Partitions of a topic, and of a request.
 const A_TOPIC: i32 = 1_000;
+/// Partitions of the largest topic that one request may create.
+const LARGEST: i32 = 9_999;
 /// How long a step may last, in ns.
 const MOST: u32 = 5_000_000;
 const RUNS: usize = 5;
@@ -124,9 +126,9 @@ impl Script {
             ("metadata.log.max.snapshot.interval.ms", "3600000"),
             ("connections.max.idle.ms", "-1"),
         ];
-        let config = Config::single(1, &["/d"], &own).expect("a good configuration");
+        let config = Config::single(1, &["/d", "/e"], &own).expect("a good configuration");
         Script {
-            node: Node::new(config.clone(), [1; 32], disk::boot()),
+            node: Node::new(config.clone(), [1; 32], disk::boot(&config)),
             disk: Disk::formatted(&config),
             config,
             now: Now {
@@ -214,7 +216,11 @@ impl Script {
     /// The process has ended; another one starts.
     fn start_again(&mut self) {
         self.lives += 1;
-        self.node = Node::new(self.config.clone(), [self.lives; 32], disk::boot());
+        self.node = Node::new(
+            self.config.clone(),
+            [self.lives; 32],
+            disk::boot(&self.config),
+        );
         self.disk.close_all();
         self.waiting.clear();
         self.halted = false;
@@ -237,11 +243,11 @@ impl Script {
             .1
     }
 
-    fn create(&mut self, nth: usize) -> Uuid {
+    fn create(&mut self, nth: usize, partitions: i32) -> Uuid {
         let request = CreateTopicsRequest {
             topics: vec![CreatableTopic {
                 name: format!("t{nth}").into(),
-                num_partitions: A_TOPIC,
+                num_partitions: partitions,
                 replication_factor: 1,
                 ..Default::default()
             }],
@@ -319,7 +325,7 @@ impl Script {
         self.part = "create topics";
         // One more, which goes again.
         let topics: Vec<Uuid> = (0..=partitions / 1000)
-            .map(|nth| self.create(nth))
+            .map(|nth| self.create(nth, A_TOPIC))
             .collect();
         self.part = "produce";
         for nth in 0..100 {
@@ -372,6 +378,13 @@ impl Script {
         self.part = "start after a crash";
         self.start_again();
         assert!(self.node.partitions().len() >= partitions);
+        self.part = "create the largest topic";
+        self.create(topics.len(), LARGEST);
+        self.part = "a log directory fails";
+        self.disk.second_fails = true;
+        self.pass(Duration::from_secs(100));
+        let store = self.node.store();
+        assert!(store.directory_online(0) && !store.directory_online(1));
         self.steps
     }
 

@@ -250,6 +250,7 @@ fn sizes(draw: &mut Draw<'_>) -> Sizes {
         cold_bytes: draw.pick(&[deployed.cold_bytes, 50_000, 1000], 126),
         cold_files: draw.pick(&[deployed.cold_files, 2], 127),
         frontier_bytes: draw.pick(&[deployed.frontier_bytes, 30_000, 2000], 128),
+        fenced_logs: draw.pick(&[deployed.fenced_logs, 1, 3], 129),
     }
 }
 

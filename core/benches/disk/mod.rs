@@ -9,8 +9,8 @@ use trialog_core::format::Format;
 use trialog_core::ids::{DirId, FileId, Uuid};
 use trialog_core::io::{Boot, DiskDone, DiskError, DiskOp, Entry, ListenerBoot, LogDirBoot, Name};
 
-/// The one log directory.
-const ROOT: DirId = DirId(1);
+/// The log directories: how the node knows them, what it calls them, where they are here.
+const ROOTS: [(DirId, &str, &str); 2] = [(DirId(1), "/d", ""), (DirId(2), "/e", "e")];
 
 /// So many bytes of a file are kept.
 const KEPT: u64 = 32 << 20;
@@ -29,16 +29,21 @@ pub struct Disk {
     pub entries: BTreeMap<Place, Option<Vec<u8>>>,
     /// Files of more than 64 KiB lose what is beyond.
     pub forgetful: bool,
+    /// The second log directory can be written no more.
+    pub second_fails: bool,
 }
 
-/// What a node boots from.
-pub fn boot() -> Boot {
+/// What a node of `config` boots from.
+pub fn boot(config: &Config) -> Boot {
+    let roots = ROOTS.iter().take(config.log_dirs().len());
     Boot {
         boot_id: [1; 16],
-        log_dirs: vec![LogDirBoot {
-            dir: ROOT,
-            path: "/d".to_owned(),
-        }],
+        log_dirs: roots
+            .map(|(dir, path, _)| LogDirBoot {
+                dir: *dir,
+                path: (*path).to_owned(),
+            })
+            .collect(),
         listeners: vec![ListenerBoot {
             name: "PLAINTEXT".to_owned(),
             host: "127.0.0.1".to_owned(),
@@ -51,19 +56,26 @@ impl Disk {
     /// A disk that is formatted for `config`.
     pub fn formatted(config: &Config) -> Disk {
         let mut disk = Disk::default();
-        let directory_ids = [Uuid([9; 16])];
-        let format = Format::new(config, "AAAAAAAAQACAAAAAAAAAAQ", &directory_ids);
-        for file in format.files().expect("a good format").remove(0) {
-            let place = (String::new(), file.name.to_string());
-            disk.entries.insert(place, Some(file.content.to_vec()));
+        let ids = [Uuid([9; 16]), Uuid([10; 16])];
+        let ids = &ids[..config.log_dirs().len()];
+        let format = Format::new(config, "AAAAAAAAQACAAAAAAAAAAQ", ids);
+        let files = format.files().expect("a good format");
+        for ((_, _, root), files) in ROOTS.iter().zip(files) {
+            for file in files {
+                let place = ((*root).to_owned(), file.name.to_string());
+                disk.entries.insert(place, Some(file.content.to_vec()));
+            }
         }
         disk.close_all();
         disk
     }
 
-    /// The process has ended: nothing is open but the log directory.
+    /// The process has ended: nothing is open but the log directories.
     pub fn close_all(&mut self) {
-        self.dirs = BTreeMap::from([(ROOT, String::new())]);
+        self.dirs = ROOTS
+            .iter()
+            .map(|(dir, _, root)| (*dir, (*root).to_owned()))
+            .collect();
         self.files.clear();
     }
 
@@ -135,6 +147,11 @@ impl Disk {
             DiskOp::Unlink { dir, name } => {
                 let place = self.place(dir, &name);
                 self.entries.remove(&place).ok_or(DiskError::NotFound)?;
+            }
+            DiskOp::Write { file, .. }
+                if self.second_fails && self.files[&file].0.starts_with('e') =>
+            {
+                return Err(DiskError::Failed);
             }
             DiskOp::Write { file, at, data } => {
                 let most = if self.forgetful { 65_536 } else { KEPT };

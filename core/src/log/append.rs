@@ -143,6 +143,9 @@ impl LogStore {
     /// The log of `id` if it takes appends.
     fn appendable(&mut self, id: LogId) -> Result<&mut Log, AppendError> {
         let stopping = self.shutdown.is_some();
+        if let Some(message) = self.directory_failure(id) {
+            return Err(AppendError::Offline(message.to_owned()));
+        }
         let Some(log) = self.log_mut(id) else {
             return Err(AppendError::Offline("the log was deleted".to_owned()));
         };
@@ -226,6 +229,9 @@ impl LogStore {
         last: Offset,
         result: Result<DiskDone, DiskError>,
     ) {
+        if self.directory_failure(id).is_some() {
+            return;
+        }
         let Some(log) = self.log_mut(id) else { return };
         if matches!(log.state, State::Offline(_) | State::Deleting) {
             return;

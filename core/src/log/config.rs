@@ -90,6 +90,8 @@ pub struct Sizes {
     pub cold_files: usize,
     /// [`StoreConfig::frontier_bytes`].
     pub frontier_bytes: u64,
+    /// [`StoreConfig::fenced_logs`].
+    pub fenced_logs: usize,
 }
 
 impl Default for Sizes {
@@ -100,6 +102,7 @@ impl Default for Sizes {
             cold_bytes: deployed.cold_bytes,
             cold_files: deployed.cold_files,
             frontier_bytes: deployed.frontier_bytes,
+            fenced_logs: deployed.fenced_logs,
         }
     }
 }
@@ -127,6 +130,8 @@ pub struct StoreConfig {
     pub concurrency: usize,
     /// A frontier file is rotated when it has so many bytes.
     pub frontier_bytes: u64,
+    /// Logs of a failed directory that one step takes out of service, at least 1.
+    pub fenced_logs: usize,
     /// Room that is kept on each log directory's device for a full disk, in bytes; 0: none.
     pub reserve_bytes: u64,
     /// `producer.id.expiration.ms`.
@@ -150,6 +155,7 @@ impl Default for StoreConfig {
             cold_files: 256,
             concurrency: 32,
             frontier_bytes: 4 << 20,
+            fenced_logs: 250,
             reserve_bytes: 16 << 20,
             producer_id_expiration_ms: 24 * 3_600_000,
             checkpoint_interval_ms: 60_000,

@@ -130,6 +130,9 @@ impl LogStore {
     }
 
     pub(super) fn readable(&self, id: LogId) -> Result<&Log, ReadError> {
+        if let Some(message) = self.directory_failure(id) {
+            return Err(ReadError::Offline(message.to_owned()));
+        }
         let Some(log) = self.log(id) else {
             return Err(ReadError::Offline("the log was deleted".to_owned()));
         };

@@ -162,6 +162,9 @@ impl LogStore {
         id: LogId,
         to: Offset,
     ) -> Result<(), ReadError> {
+        if let Some(message) = self.directory_failure(id) {
+            return Err(ReadError::Offline(message.to_owned()));
+        }
         let Some(log) = self.log_mut(id) else {
             return Err(ReadError::Offline("the log was deleted".to_owned()));
         };

@@ -101,6 +101,8 @@ pub struct LogStore {
 /// Long work that is done in pieces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Continue {
+    /// The logs of a failed directory go out of service, from this one on.
+    Fence(usize, LogId),
     /// A checkpoint file of a directory that starts is taken in.
     Decode(usize),
     /// What the frontier files of a directory prove is found out.
@@ -122,6 +124,7 @@ impl LogStore {
         self.config.cold_bytes = sizes.cold_bytes;
         self.config.cold_files = sizes.cold_files;
         self.config.frontier_bytes = sizes.frontier_bytes;
+        self.config.fenced_logs = sizes.fenced_logs;
     }
 
     /// A store that has not started.
@@ -266,6 +269,7 @@ impl LogStore {
     pub fn on_wakeup(&mut self, cx: &mut Cx<'_>) {
         if let Some(next) = self.continues.pop_first() {
             match next {
+                Continue::Fence(dir, from) => self.fence_more(cx, dir, from),
                 Continue::Decode(dir) => self.decode_more(cx, dir),
                 Continue::Prove(dir) => self.prove_more(cx, dir),
                 Continue::Checkpoints(dir) => self.build_checkpoints(cx, dir),
@@ -526,6 +530,10 @@ impl LogStore {
         let Some(plan) = self.plans.get_mut(&id) else {
             return;
         };
+        if self.dirs[plan.dir].failed.is_some() {
+            // It is never written again.
+            plan.stages.clear();
+        }
         let stage = loop {
             match plan.stages.pop_front() {
                 Some(stage) if stage.is_empty() => {}
@@ -781,12 +789,35 @@ impl LogStore {
             path: directory.path.clone(),
             message: message.clone(),
         });
-        let logs: Vec<LogId> = directory.logs.iter().copied().collect();
-        for log in logs {
+        self.fence_more(cx, dir, LogId(0));
+        self.directory_gone(cx, dir);
+    }
+
+    /// Takes the next logs of a failed directory out of service. What comes for those behind them meanwhile is refused, and what their
+    /// operations bring is not believed.
+    fn fence_more(&mut self, cx: &mut Cx<'_>, dir: usize, from: LogId) {
+        let directory = &self.dirs[dir];
+        let Some(message) = directory.failed.clone() else {
+            return;
+        };
+        let mut logs = directory.logs.range(from..).copied();
+        let piece: Vec<LogId> = logs.by_ref().take(self.config.fenced_logs).collect();
+        let next = logs.next();
+        for log in piece {
             self.take_offline(cx, log, message.clone());
         }
-        self.notices.push_back(Notice::DirectoryFailed(dir));
-        self.directory_gone(cx, dir);
+        match next {
+            Some(next) => {
+                self.continues.insert(Continue::Fence(dir, next));
+            }
+            None => self.notices.push_back(Notice::DirectoryFailed(dir)),
+        }
+    }
+
+    /// Why a log's directory is out of service, if it is.
+    pub(super) fn directory_failure(&self, id: LogId) -> Option<&str> {
+        let log = self.log(id)?;
+        self.dirs[log.dir].failed.as_deref()
     }
 
     /// Takes a log's batches off its directory's clock.

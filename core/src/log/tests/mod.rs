@@ -519,6 +519,50 @@ fn a_failed_sync_fences_the_directory() {
 }
 
 #[test]
+fn a_directory_that_failed_serves_nothing_while_its_logs_go_out_of_service_one_by_one() {
+    let config = StoreConfig {
+        fenced_logs: 1,
+        ..small()
+    };
+    for seed in 0..20 {
+        let mut world = World::new(seed, config.clone());
+        world.start();
+        let logs = ["t", "u", "v"].map(|topic| world.create(topic, small_log()));
+        world.disk.fail_sync = true;
+        let records = batch(&values(0, 2), 5, None);
+        for log in logs {
+            world.append(log, &records).expect("accepted");
+        }
+        let offline = |world: &World| {
+            let gone = |notice: &&Notice| matches!(notice, Notice::Offline(..));
+            world.told.iter().filter(gone).count()
+        };
+        while offline(&world) == 0 {
+            assert!(world.step(), "the sync has failed");
+        }
+        assert_eq!(offline(&world), 1, "the metadata log is the first");
+        let mut next = logs.into_iter();
+        loop {
+            for log in logs {
+                let refused = world.append(log, &records).map_err(|error| error.code());
+                assert_eq!(refused, Err(56));
+                assert!(matches!(world.read(log, 0), Err(ReadError::Offline(_))));
+                let moved = world.call(|store, cx| store.delete_records(cx, log, Offset(0)));
+                assert!(matches!(moved, Err(ReadError::Offline(_))));
+            }
+            let failed = world.told.contains(&Notice::DirectoryFailed(0));
+            let Some(log) = next.next() else {
+                assert!(failed, "all are out of service");
+                break;
+            };
+            assert!(!failed, "{log:?} is in service");
+            world.call(LogStore::on_wakeup);
+        }
+        assert_eq!(offline(&world), 4);
+    }
+}
+
+#[test]
 fn a_loosely_flushed_log_does_not_wait_for_syncs() {
     let mut world = World::new(5, small());
     world.start();
