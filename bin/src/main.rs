@@ -3,7 +3,6 @@
 //! Owns the terminal, files, threads and wall time of the commands; decides nothing about Kafka. Exit codes: 0 good, 1
 //! failed or violated, 2 inconclusive, 64 usage, 70 a broken invariant of ours, 78 configuration.
 
-mod allocator;
 mod dev;
 mod exit;
 mod format;
@@ -17,9 +16,10 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use exit::Failure;
+use trialog_net::allocator::Allocator;
 
 #[global_allocator]
-static ALLOCATOR: allocator::Allocator = allocator::Allocator;
+static ALLOCATOR: Allocator = Allocator;
 
 /// What scripts may rely on.
 const EXIT_CODES: &str = "Exit codes: 0 good, 1 failed or violated, 2 inconclusive, 64 usage, 70 a bug of ours, 78 configuration";

@@ -14,7 +14,7 @@
     reason = "a benchmark is a driver: it reads the clock and prints"
 )]
 
-#[path = "../../bin/src/allocator.rs"]
+#[path = "../../net/src/allocator.rs"]
 mod allocator;
 mod disk;
 

@@ -4,6 +4,7 @@
 //! simulated network). It holds no rule of Kafka: it never interprets a frame, never retries, and drops no effect. The
 //! contract that it keeps is [`trialog_core::io`].
 
+pub mod allocator;
 pub mod clock;
 pub mod conn;
 pub mod disk;

@@ -12,49 +12,60 @@ use mimalloc::MiMalloc;
 /// From this size on, in bytes, a block is the system's.
 const LARGE: usize = 1 << 20;
 
-/// See the file's header.
+/// See the file's header. A binary makes it its own with `#[global_allocator]`.
 pub struct Allocator;
 
-// SAFETY: each block goes back, with the layout that it was made with, to the allocator that made it: both are told apart by the size of
-// the layout alone, and a block that crosses the line is made anew.
+fn is_large(layout: Layout) -> bool {
+    layout.size() >= LARGE
+}
+
+// SAFETY: a block goes back to the allocator that made it, with the layout that it was made with, for the size in the layout alone tells
+// which one that is; a block that crosses the line is made anew. All else is as both allocators promise.
 unsafe impl GlobalAlloc for Allocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's promise, handed on.
         unsafe {
-            if layout.size() < LARGE {
-                MiMalloc.alloc(layout)
-            } else {
+            if is_large(layout) {
                 System.alloc(layout)
+            } else {
+                MiMalloc.alloc(layout)
             }
         }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's promise, handed on.
         unsafe {
-            if layout.size() < LARGE {
-                MiMalloc.alloc_zeroed(layout)
-            } else {
+            if is_large(layout) {
                 System.alloc_zeroed(layout)
+            } else {
+                MiMalloc.alloc_zeroed(layout)
             }
         }
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise, handed on; this layout made the block.
         unsafe {
-            if layout.size() < LARGE {
-                MiMalloc.dealloc(block, layout);
-            } else {
+            if is_large(layout) {
                 System.dealloc(block, layout);
+            } else {
+                MiMalloc.dealloc(block, layout);
             }
         }
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // SAFETY: the caller promises a layout of this size and alignment.
+        let wanted = unsafe { Layout::from_size_align_unchecked(size, layout.align()) };
+        // SAFETY: the caller's promise, handed on where one allocator has both blocks. Elsewhere the new block is another one, and as much
+        // is copied as both have.
         unsafe {
-            match (layout.size() < LARGE, size < LARGE) {
-                (true, true) => MiMalloc.realloc(block, layout, size),
-                (false, false) => System.realloc(block, layout, size),
+            match (is_large(layout), is_large(wanted)) {
+                (true, true) => System.realloc(block, layout, size),
+                (false, false) => MiMalloc.realloc(block, layout, size),
                 _ => {
-                    let new = self.alloc(Layout::from_size_align_unchecked(size, layout.align()));
+                    let new = self.alloc(wanted);
                     if !new.is_null() {
                         std::ptr::copy_nonoverlapping(block, new, size.min(layout.size()));
                         self.dealloc(block, layout);
