@@ -174,7 +174,11 @@ fn frames_that_never_end_do_not_fill_the_memory_nor_shut_others_out() {
 #[test]
 fn many_small_frames_that_never_end_do_not_either() {
     // 372 MiB, of which 256 MiB have a place; those that wait hold 16 KiB each.
-    let _ = trialog_net::machine::connections_max();
+    let connections = trialog_net::machine::connections_max();
+    assert!(
+        connections > 3_000,
+        "raise the limit of open files (ulimit -Hn): only {connections} connections fit"
+    );
     beside_a_crowd(3_000, 130_000);
 }
 
@@ -206,6 +210,9 @@ fn no_length_of_a_frame_is_a_trap() {
             frame.extend(names);
             assert_eq!(frame.len(), 4 + length);
             let mut stream = TcpStream::connect(broker.bootstrap()).expect("a connection");
+            stream
+                .set_read_timeout(Some(Duration::from_secs(20)))
+                .expect("a socket option");
             stream.write_all(&frame).expect("sent");
             let answered = stream.read_exact(&mut [0; 8]);
             assert!(answered.is_ok(), "{length} bytes: {answered:?}");

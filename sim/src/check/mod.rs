@@ -105,7 +105,7 @@ pub struct Judge {
     partitions: BTreeMap<Tp, PartitionModel>,
     producers: Vec<ProducerModel>,
     producer_ids: BTreeSet<i64>,
-    /// Partitions whose records rotted on the medium: they may be out of reach, and never wrong.
+    /// Partitions whose records, or a file beside them, rotted on the medium: they may be out of reach, and never wrong.
     rotten: BTreeSet<Tp>,
     /// The greatest wall-clock time that the broker ever had, in milliseconds: retention may go by it.
     broker_wall_ms: i64,
@@ -130,12 +130,12 @@ impl Judge {
         self.broker_wall_ms = self.broker_wall_ms.max(ms);
     }
 
-    /// A record of this partition rotted: whoever needs it may be told so for ever.
+    /// A record of this partition rotted, or a file beside its records: whoever needs it may be told so for ever.
     pub fn rots(&mut self, tp: Tp) {
         self.rotten.insert(tp);
     }
 
-    /// Did a record of this partition rot?
+    /// Did a record of this partition rot, or a file beside its records?
     #[must_use]
     pub fn is_rotten(&self, tp: Tp) -> bool {
         self.rotten.contains(&tp)
