@@ -123,7 +123,11 @@ impl LogStore {
                 }
                 return;
             };
-            match self.log(id).map(|log| (&log.state, log)) {
+            // A directory that failed is closed as it is; some of its logs may not be out of service yet.
+            let found = self.log(id);
+            let found =
+                found.filter(|log| self.dirs.get(log.dir).is_none_or(|d| d.failed.is_none()));
+            match found.map(|log| (&log.state, log)) {
                 Some((State::Online, log)) if is_quiet(log) => self.close_log(cx, id),
                 Some((State::Online, _)) => {
                     busy += 1;

@@ -111,6 +111,8 @@ pub(super) struct Disk {
     pub(super) fail_read: bool,
     /// The next sync fails.
     pub(super) fail_sync: bool,
+    /// Syncs of files of this root fail, after everything else.
+    pub(super) failing_root: Option<DirId>,
     pub(super) syncs: usize,
 }
 
@@ -122,6 +124,14 @@ impl Disk {
         disk.open_dirs.insert(root, 0);
         disk.next = 1;
         disk
+    }
+
+    /// Opens another directory, `name`, as a root of its own.
+    pub(super) fn add_root(&mut self, name: &str, root: DirId) {
+        let inode = self.fresh();
+        self.dirs.insert(inode, Dir::default());
+        self.link(0, name, Node::Dir(inode));
+        self.open_dirs.insert(root, inode);
     }
 
     /// Puts a durable file there.
@@ -251,13 +261,23 @@ impl Disk {
                     .any(|earlier| touched(&earlier.op).iter().any(|dir| dirs.contains(dir)))
             })
             .collect();
+        let fails = |at: &usize| self.fails(&self.queue[*at].op);
+        let sound: Vec<usize> = ready.iter().copied().filter(|at| !fails(at)).collect();
+        let ready = if sound.is_empty() { ready } else { sound };
         let at = *ready.get(dice.below(ready.len()))?;
         let issued = self.queue.remove(at);
         let result = self.execute(&issued);
         Some((issued.token, result))
     }
 
+    fn fails(&self, op: &DiskOp) -> bool {
+        matches!(op, DiskOp::Sync { root, .. } if self.failing_root == Some(*root))
+    }
+
     fn execute(&mut self, issued: &Issued) -> Result<DiskDone, DiskError> {
+        if self.fails(&issued.op) {
+            return Err(DiskError::Failed);
+        }
         match &issued.op {
             DiskOp::MakeDir { parent, name, dir } => {
                 let parent = self.open_dirs[parent];

@@ -10,10 +10,10 @@ mod world;
 
 use proptest::prelude::*;
 
-use self::world::{World, batch};
-use crate::ids::{LogId, Offset};
-use crate::io::Name;
-use crate::log::{LogConfig, LogStore, Notice, ReadError, StoreConfig};
+use self::world::{META, ROOT, World, batch, boot, topic_id};
+use crate::ids::{DirId, LogId, Offset, PartitionIndex};
+use crate::io::{LogDirBoot, Name};
+use crate::log::{LogConfig, LogStore, NewLog, Notice, ReadError, StoreConfig};
 use crate::mark::Mark;
 use crate::mutant::{Mutant, Mutants};
 use crate::work::TimestampTarget;
@@ -559,6 +559,70 @@ fn a_directory_that_failed_serves_nothing_while_its_logs_go_out_of_service_one_b
             world.call(LogStore::on_wakeup);
         }
         assert_eq!(offline(&world), 4);
+    }
+}
+
+/// A world with a second log directory and as many logs in it, in which every sync fails; each log, or every other, has something to
+/// sync.
+fn world_with_a_failing_directory(seed: u64, logs: usize) -> (World, Vec<LogId>) {
+    let config = StoreConfig {
+        fenced_logs: 1,
+        ..small()
+    };
+    let mut world = World::new(seed, config.clone());
+    let other = DirId(ROOT.0 + 1);
+    world.disk.add_root("other", other);
+    let meta = String::from_utf8_lossy(META).replace("AAAAAQ", "AAAAAg");
+    world.disk.put("other/meta.properties", meta.as_bytes());
+    let mut boot = boot();
+    boot.log_dirs.push(LogDirBoot {
+        dir: other,
+        path: "/other".to_owned(),
+    });
+    world.store = LogStore::new(config, &boot);
+    world.start();
+    let logs: Vec<LogId> = (0..logs)
+        .map(|n| {
+            let new = NewLog {
+                topic: format!("t{n}"),
+                topic_id: topic_id(&format!("t{n}")),
+                partition: PartitionIndex(0),
+                config: small_log(),
+                dir: Some(1),
+            };
+            world.call(|store, cx| store.create(cx, new))
+        })
+        .collect();
+    world.settle();
+    let records = batch(&values(0, 2), 5, None);
+    for log in &logs {
+        world.put(*log, &records);
+    }
+    world.settle(); // the epochs are written down
+    world.disk.failing_root = Some(other);
+    for log in logs.iter().step_by(1 + world.dice.below(2)) {
+        world.put(*log, &records);
+    }
+    (world, logs)
+}
+
+#[test]
+fn a_stop_does_not_wait_for_the_logs_of_a_directory_that_fails() {
+    for seed in 0..100 {
+        let (mut world, logs) = world_with_a_failing_directory(seed, 7);
+        let stop_first = world.dice.one_in(2);
+        let offline = |world: &World| world.told.iter().any(|n| matches!(n, Notice::Offline(..)));
+        while !stop_first && !offline(&world) {
+            assert!(world.step(), "the sync has failed");
+        }
+        world.call(|store, cx| store.shutdown(cx, 5));
+        world.settle();
+        assert!(world.told.contains(&Notice::Stopped), "seed {seed}");
+        assert!(world.told.contains(&Notice::DirectoryFailed(1)));
+        let offline = |log: &&LogId| !world.store.view(**log).is_some_and(|view| view.online);
+        assert_eq!(logs.iter().filter(offline).count(), 7);
+        assert!(world.disk.tree().contains_key(".kafka_cleanshutdown"));
+        assert!(!world.disk.tree().contains_key("other/.kafka_cleanshutdown"));
     }
 }
 
