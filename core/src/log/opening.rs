@@ -182,6 +182,10 @@ impl LogStore {
         let Some(phase) = self.opening_phase(id) else {
             return;
         };
+        if self.directory_failure(id).is_some() {
+            // It goes out of service as it is.
+            return;
+        }
         let done = match result {
             Ok(done) => done,
             Err(error) => {
@@ -358,6 +362,9 @@ impl LogStore {
         which: &Name,
         result: FileResult,
     ) {
+        if self.directory_failure(id).is_some() {
+            return;
+        }
         let content = match result {
             Ok(content) => content,
             Err(error) => {

@@ -257,6 +257,9 @@ impl LogStore {
         let Facts::Scanned(scanned) = facts else {
             return;
         };
+        if self.directory_failure(id).is_some() {
+            return;
+        }
         let Some((_, opening)) = self.opening(id) else {
             return;
         };

@@ -314,6 +314,11 @@ impl LogStore {
         };
         removal.outstanding -= 1;
         let (handle, dir) = (removal.handle, removal.dir);
+        if self.dirs[dir].failed.is_some() {
+            // It is never written again: the next start finds what is left.
+            self.removals.remove(&id);
+            return;
+        }
         let failed = match (&removal.phase, &result) {
             (Phase::Unlinking, _) => None,
             (_, Err(error)) => Some(*error),

@@ -244,6 +244,19 @@ impl Disk {
         self.queue.push(Issued { token, op, covers });
     }
 
+    /// The operations under way that give or take names in other directories than `root`.
+    pub(super) fn renaming_outside(&self, root: DirId) -> Vec<(Token, DiskOp)> {
+        let renames = |op: &DiskOp| match op {
+            DiskOp::Unlink { dir, .. } | DiskOp::Rename { dir, .. } => *dir != root,
+            _ => false,
+        };
+        let queue = self.queue.iter();
+        queue
+            .filter(|issued| renames(&issued.op))
+            .map(|issued| (issued.token, issued.op.clone()))
+            .collect()
+    }
+
     pub(super) fn is_idle(&self) -> bool {
         self.queue.is_empty()
     }

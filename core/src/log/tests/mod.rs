@@ -562,9 +562,8 @@ fn a_directory_that_failed_serves_nothing_while_its_logs_go_out_of_service_one_b
     }
 }
 
-/// A world with a second log directory and as many logs in it, in which every sync fails; each log, or every other, has something to
-/// sync.
-fn world_with_a_failing_directory(seed: u64, logs: usize) -> (World, Vec<LogId>) {
+/// A world with a second log directory, whose logs go out of service one by one if it fails; it is not started.
+fn world_with_two_directories(seed: u64) -> (World, DirId) {
     let config = StoreConfig {
         fenced_logs: 1,
         ..small()
@@ -580,6 +579,12 @@ fn world_with_a_failing_directory(seed: u64, logs: usize) -> (World, Vec<LogId>)
         path: "/other".to_owned(),
     });
     world.store = LogStore::new(config, &boot);
+    (world, other)
+}
+
+/// As many logs in a second log directory, in which every sync fails; each log, or every other, has something to sync.
+fn world_with_a_failing_directory(seed: u64, logs: usize) -> (World, Vec<LogId>) {
+    let (mut world, other) = world_with_two_directories(seed);
     world.start();
     let logs: Vec<LogId> = (0..logs)
         .map(|n| {
@@ -624,6 +629,47 @@ fn a_stop_does_not_wait_for_the_logs_of_a_directory_that_fails() {
         assert!(world.disk.tree().contains_key(".kafka_cleanshutdown"));
         assert!(!world.disk.tree().contains_key("other/.kafka_cleanshutdown"));
     }
+}
+
+#[test]
+fn a_directory_that_fails_while_its_logs_are_opened_is_left_as_it_is() {
+    let mut fenced = 0;
+    for seed in 0..100 {
+        let (mut world, _) = world_with_two_directories(seed);
+        for n in 0..8 {
+            // Left by a crash while it was created: it goes when it is opened.
+            let path = format!("other/t{n}-0/00000000000000000000.log");
+            world.disk.put(&path, b"");
+        }
+        world.call(LogStore::start);
+        let is_metadata = |notice: &Notice| matches!(notice, Notice::MetadataLogOpened(_));
+        while !world.told.iter().any(is_metadata) {
+            assert!(world.step(), "the metadata log opens");
+        }
+        for _ in 0..world.dice.below(150) {
+            world.step();
+        }
+        fenced += usize::from(!world.store.all_open);
+        world.call(|store, cx| store.fence(cx, 1, "a sync".to_owned()));
+        let before = world.disk.renaming_outside(ROOT);
+        loop {
+            // What completes comes before the next wakeup, or behind it.
+            let result = world.disk.complete(&mut world.dice);
+            match result {
+                Some((token, result)) => {
+                    world.call(|store, cx| store.on_disk(cx, token, result));
+                }
+                None if !world.step() => break,
+                None => {}
+            }
+            let now = world.disk.renaming_outside(ROOT);
+            let new = now.iter().find(|op| !before.contains(op));
+            assert_eq!(new, None, "seed {seed}");
+        }
+        assert!(world.told.contains(&Notice::DirectoryFailed(1)));
+        assert!(world.told.contains(&Notice::AllOpened), "seed {seed}");
+    }
+    assert!(fenced > 20, "{fenced}");
 }
 
 #[test]
