@@ -5,6 +5,8 @@
 //! again and takes its place; batches of clients are refused until the device has room for the reserve once more. At a clean stop the
 //! file is removed.
 
+use std::collections::BTreeSet;
+
 use crate::event::Level;
 use crate::ids::{FileId, LogId, Offset};
 use crate::io::{Cx, DiskOp};
@@ -41,6 +43,14 @@ enum State {
     Held,
     /// It is being given up.
     Leaving,
+}
+
+impl Reserve {
+    /// The plans with steps that found no room; they wait for it no longer.
+    pub(super) fn take_steps(&mut self) -> BTreeSet<u64> {
+        let steps = std::mem::take(&mut self.steps);
+        steps.into_iter().map(|(plan, _)| plan).collect()
+    }
 }
 
 impl LogStore {

@@ -623,6 +623,17 @@ impl LogStore {
         }
     }
 
+    /// A plan with steps that wait for room gets none any more.
+    fn give_up_plan(&mut self, cx: &mut Cx<'_>, id: u64) {
+        let Some(plan) = self.plans.get_mut(&id) else {
+            return;
+        };
+        plan.failed.get_or_insert(DiskError::Full);
+        if plan.outstanding == 0 {
+            self.end_plan(cx, id);
+        }
+    }
+
     /// A plan of which nothing is out has failed; its steps that wait for room wait no longer.
     fn end_plan(&mut self, cx: &mut Cx<'_>, id: u64) {
         let Some(plan) = self.plans.remove(&id) else {
@@ -784,12 +795,16 @@ impl LogStore {
         directory.round = None;
         directory.touched.clear();
         directory.outstanding.clear();
+        let waiting = directory.reserve.take_steps();
         cx.out.mark(Mark::DirectoryFenced);
         cx.out.event(Event::DirectoryFailed {
             path: directory.path.clone(),
             message: message.clone(),
         });
         self.fence_more(cx, dir, LogId(0));
+        for plan in waiting {
+            self.give_up_plan(cx, plan);
+        }
         self.directory_gone(cx, dir);
     }
 

@@ -632,6 +632,30 @@ fn a_stop_does_not_wait_for_the_logs_of_a_directory_that_fails() {
 }
 
 #[test]
+fn a_stop_does_not_wait_for_what_found_no_room_in_a_directory_that_fails() {
+    let mut found_no_room = 0;
+    for seed in 0..200 {
+        let (mut world, _) = world_with_two_directories(seed);
+        world.start();
+        for topic in ["t", "u", "v", "w"] {
+            let log = world.create(topic, small_log());
+            world.put(log, &batch(&values(0, 2), 5, None));
+        }
+        world.settle();
+        world.disk.room = Some(0);
+        world.call(|store, cx| store.shutdown(cx, 5));
+        for _ in 0..world.dice.below(12) {
+            world.step();
+        }
+        found_no_room += usize::from(world.store.plans.values().any(|plan| plan.waiting > 0));
+        world.call(|store, cx| store.fence(cx, 1, "a sync".to_owned()));
+        world.settle();
+        assert!(world.told.contains(&Notice::Stopped), "seed {seed}");
+    }
+    assert!(found_no_room > 10, "{found_no_room}");
+}
+
+#[test]
 fn a_directory_that_fails_while_its_logs_are_opened_is_left_as_it_is() {
     let mut fenced = 0;
     for seed in 0..100 {
