@@ -194,6 +194,7 @@ impl Api {
         };
         let unnamed_transaction = request.transactional_id.is_none() && has_transactions(&request);
         let internal_allowed = client_id.is_some_and(|id| *id == ADMIN_CLIENT);
+        let mut mentions = mentions(&request);
         let mut places: BTreeMap<Topic, usize> = BTreeMap::new();
         for topic in request.topic_data {
             let (name, id) = (topic.name, topic.topic_id);
@@ -208,6 +209,11 @@ impl Api {
             }
             for partition in partitions {
                 let index = PartitionIndex(partition.index);
+                let further = mentions.get_mut(&(topic.clone(), index));
+                if let Some(further @ 2..) = further {
+                    *further -= 1;
+                    continue;
+                }
                 let target = rooms.produce_target(asked.version, &topic, index, internal_allowed);
                 let target = match acks {
                     // Kafka's answer to whoever may not write as some transactional id: to all of the request.
@@ -555,6 +561,20 @@ fn partition_response(index: PartitionIndex, outcome: Outcome) -> PartitionProdu
         error_message: outcome.message.map(Str::from),
         ..Default::default()
     }
+}
+
+/// How often each partition is named: as with Kafka, only what it is named with last counts.
+fn mentions(request: &ProduceRequest) -> BTreeMap<(Topic, PartitionIndex), usize> {
+    let mut mentions = BTreeMap::new();
+    for topic in &request.topic_data {
+        let (name, id) = (topic.name.clone(), topic.topic_id);
+        let topic_key = Topic { name, id };
+        for partition in &topic.partition_data {
+            let key = (topic_key.clone(), PartitionIndex(partition.index));
+            *mentions.entry(key).or_insert(0) += 1;
+        }
+    }
+    mentions
 }
 
 /// Does a partition's first batch belong to a transaction?

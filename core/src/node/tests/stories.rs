@@ -209,6 +209,30 @@ fn a_produce_that_cannot_be_is_told_why() {
 }
 
 #[test]
+fn of_a_partition_that_is_named_twice_the_last_records_count() {
+    let mut world = World::ready();
+    let conn = world.connect();
+    let topic = create_topic(&mut world, conn, "t", 2);
+    let mut request = produce(-1, topic, 0, &["a", "b"]);
+    let data = |partition, values| produce(-1, topic, partition, values).topic_data.remove(0);
+    let more = data(0, &["c", "d", "e"]).partition_data;
+    request.topic_data[0].partition_data.extend(more);
+    request.topic_data.push(data(1, &["f"]));
+    request.topic_data.push(data(0, &["g"]));
+    let answer = world.ask(conn, 13, &request);
+    assert_eq!(answer.responses.len(), 1);
+    let mut told: Vec<_> = answer.responses[0]
+        .partition_responses
+        .iter()
+        .map(|told| (told.index, told.error_code, told.base_offset))
+        .collect();
+    told.sort_unstable_by_key(|told| told.0);
+    assert_eq!(told, [(0, ErrorCode::NONE, 0), (1, ErrorCode::NONE, 0)]);
+    let next = world.ask(conn, 13, &produce(-1, topic, 0, &["h"]));
+    assert_eq!(produced(&next).base_offset, 1);
+}
+
+#[test]
 fn answers_come_in_the_order_of_requests_though_checks_do_not() {
     let mut world = World::ready();
     let conn = world.connect();
