@@ -194,7 +194,7 @@ impl Api {
         };
         let unnamed_transaction = request.transactional_id.is_none() && has_transactions(&request);
         let internal_allowed = client_id.is_some_and(|id| *id == ADMIN_CLIENT);
-        let mut mentions = mentions(&request);
+        let mut repeated = repeated(&request);
         let mut places: BTreeMap<Topic, usize> = BTreeMap::new();
         for topic in request.topic_data {
             let (name, id) = (topic.name, topic.topic_id);
@@ -209,9 +209,7 @@ impl Api {
             }
             for partition in partitions {
                 let index = PartitionIndex(partition.index);
-                let further = mentions.get_mut(&(topic.clone(), index));
-                if let Some(further @ 2..) = further {
-                    *further -= 1;
+                if names_again(&mut repeated, &topic, index) {
                     continue;
                 }
                 let target = rooms.produce_target(asked.version, &topic, index, internal_allowed);
@@ -563,18 +561,45 @@ fn partition_response(index: PartitionIndex, outcome: Outcome) -> PartitionProdu
     }
 }
 
-/// How often each partition is named: as with Kafka, only what it is named with last counts.
-fn mentions(request: &ProduceRequest) -> BTreeMap<(Topic, PartitionIndex), usize> {
-    let mut mentions = BTreeMap::new();
+/// How often the partitions are named that are named more than once: as with Kafka, only what they are named with last counts.
+type Repeated = BTreeMap<(Topic, PartitionIndex), usize>;
+
+/// Nearly no request names a partition again, so that this finds out first, and without a key for each partition.
+fn repeated(request: &ProduceRequest) -> Repeated {
+    let mut topics: BTreeMap<(&str, Uuid), usize> = BTreeMap::new();
+    let mut named: Vec<(usize, i32)> = Vec::new();
+    for topic in &request.topic_data {
+        let next = topics.len();
+        let place = *topics.entry((&*topic.name, topic.topic_id)).or_insert(next);
+        let partitions = topic.partition_data.iter();
+        named.extend(partitions.map(|partition| (place, partition.index)));
+    }
+    named.sort_unstable();
+    if named.windows(2).all(|pair| pair[0] != pair[1]) {
+        return Repeated::new();
+    }
+    let mut repeated = Repeated::new();
     for topic in &request.topic_data {
         let (name, id) = (topic.name.clone(), topic.topic_id);
         let topic_key = Topic { name, id };
         for partition in &topic.partition_data {
             let key = (topic_key.clone(), PartitionIndex(partition.index));
-            *mentions.entry(key).or_insert(0) += 1;
+            *repeated.entry(key).or_insert(0) += 1;
         }
     }
-    mentions
+    repeated
+}
+
+/// Is the partition named once more behind this mention?
+fn names_again(repeated: &mut Repeated, topic: &Topic, index: PartitionIndex) -> bool {
+    if repeated.is_empty() {
+        return false;
+    }
+    let left = repeated.get_mut(&(topic.clone(), index));
+    left.is_some_and(|left| {
+        *left -= 1;
+        *left > 0
+    })
 }
 
 /// Does a partition's first batch belong to a transaction?
