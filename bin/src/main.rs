@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use exit::Failure;
-use trialog_net::allocator::Allocator;
+use trialog_net::allocator::{self, Allocator};
 
 #[global_allocator]
 static ALLOCATOR: Allocator = Allocator;
@@ -46,6 +46,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    allocator::refuse_huge_pages();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(usage) => return exit::usage(&usage),

@@ -412,6 +412,7 @@ fn longest(partitions: usize) -> BTreeMap<&'static str, Step> {
 }
 
 fn main() {
+    allocator::refuse_huge_pages();
     let given: Vec<usize> = std::env::args()
         .filter_map(|arg| arg.parse().ok())
         .collect();

@@ -15,6 +15,12 @@ const LARGE: usize = 1 << 20;
 /// See the file's header. A binary makes it its own with `#[global_allocator]`.
 pub struct Allocator;
 
+/// Keeps this process to small pages: the kernel clears a huge page whole when it is first touched, and the step that does so takes
+/// milliseconds. Where the kernel refuses, nothing but that is lost.
+pub fn refuse_huge_pages() {
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
+}
+
 fn is_large(layout: Layout) -> bool {
     layout.size() >= LARGE
 }
