@@ -42,11 +42,19 @@ pub enum Mutant {
     TrustIndexesAtRecoveryPoint,
     /// A lookup that waits for an index keeps the bound of its request.
     KeepLookupBound,
+    /// A log of a failed directory takes appends until its turn to go out of service comes.
+    AppendToFailedDirectory,
+    /// A stop waits for the logs of a failed directory that are not out of service yet.
+    StopWaitsForFailedDirectory,
+    /// A deletion under way goes on in a directory that failed.
+    DeleteInFailedDirectory,
+    /// What found no room in a directory that then failed waits for it for ever.
+    WaitForRoomInFailedDirectory,
 }
 
 impl Mutant {
     /// Every mutant, in the order of the report.
-    pub const ALL: [Mutant; 18] = [
+    pub const ALL: [Mutant; 22] = [
         Mutant::AckBeforeSync,
         Mutant::SkipTornTailCheck,
         Mutant::ForgetDirectorySync,
@@ -65,6 +73,10 @@ impl Mutant {
         Mutant::AppendBehindLostAnswer,
         Mutant::TrustIndexesAtRecoveryPoint,
         Mutant::KeepLookupBound,
+        Mutant::AppendToFailedDirectory,
+        Mutant::StopWaitsForFailedDirectory,
+        Mutant::DeleteInFailedDirectory,
+        Mutant::WaitForRoomInFailedDirectory,
     ];
 
     /// The name that `sim mutants --only` takes.
@@ -89,6 +101,10 @@ impl Mutant {
             Mutant::AppendBehindLostAnswer => "AppendBehindLostAnswer",
             Mutant::TrustIndexesAtRecoveryPoint => "TrustIndexesAtRecoveryPoint",
             Mutant::KeepLookupBound => "KeepLookupBound",
+            Mutant::AppendToFailedDirectory => "AppendToFailedDirectory",
+            Mutant::StopWaitsForFailedDirectory => "StopWaitsForFailedDirectory",
+            Mutant::DeleteInFailedDirectory => "DeleteInFailedDirectory",
+            Mutant::WaitForRoomInFailedDirectory => "WaitForRoomInFailedDirectory",
         }
     }
 }

@@ -120,6 +120,8 @@ pub struct Pace {
     pub sync: u64,
     /// Typical nanoseconds of a job of work.
     pub work: u64,
+    /// Typical nanoseconds before the next piece of long work, in which other inputs come.
+    pub piece: u64,
 }
 
 /// What a seed drew.
@@ -184,6 +186,12 @@ impl Swarm {
             disk: log_scale(0, 10_000, 7),
             sync: log_scale(1, 150_000, 7),
             work: log_scale(2, 5_000, 9),
+            piece: log_scale(3, 1_000, 14),
+        };
+        // Where it is none, a node that never ends with its pieces is told from a slow one.
+        let pace = match choices.below(4, Subsystem::Swarm, 98) {
+            0 => Pace { piece: 0, ..pace },
+            _ => pace,
         };
         let skew = choices.below(1_200_000, Subsystem::Clock, 0);
         let drift = choices.below(1001, Subsystem::Clock, 1);

@@ -4,6 +4,7 @@
 //! decides when something fails.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use trialog_core::config::Config;
@@ -18,22 +19,58 @@ use trialog_core::time::Instant;
 use crate::choice::{Choices, Subsystem};
 use crate::clock::{Clock, EPOCH_MS};
 use crate::disk::Disk;
+use crate::faults::Fault;
 use crate::net::Host;
 
 /// Where the node listens, as clients know it.
 pub const HOST: &str = "broker";
 /// The port of the clients' listener.
 pub const PORT: u16 = 9092;
+/// What the paths of its log directories begin with; their number follows.
+const DATA: &str = "/data/";
+/// A piece of long work, as [`Target`] has it.
+pub const PIECE: &str = "piece";
 
-/// Operations that will fail.
+/// Operations that something is meant for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failing {
+pub struct Target {
     /// Their kind, as [`Subject`](crate::disk::Subject) has it, or the file that they make: its directory, `/`, its name.
     pub what: String,
-    /// So many more.
-    pub left: u32,
+    /// The log directory that they are in; `None`: any.
+    pub root: Option<usize>,
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.root {
+            Some(root) => write!(f, "{} in {}", self.what, path(root)),
+            None => f.write_str(&self.what),
+        }
+    }
+}
+
+/// One of these operations will fail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failing {
+    /// Which.
+    pub target: Target,
+    /// So many of them pass before.
+    pub passes: u64,
     /// With this.
     pub error: DiskError,
+    /// What strikes about when it fails.
+    pub then: Option<Fault>,
+}
+
+/// The path of a log directory.
+fn path(root: usize) -> String {
+    format!("{DATA}{root}")
+}
+
+/// The log directory of a path.
+#[must_use]
+pub fn root_at(path: &str) -> Option<usize> {
+    path.strip_prefix(DATA)?.parse().ok()
 }
 
 /// A machine and its process.
@@ -53,14 +90,16 @@ pub struct Machine {
     pub starved_until: u64,
     /// What will fail.
     pub failing: Option<Failing>,
-    /// The next operation of this kind, or the one that makes this file, takes a second; only in scripts.
-    pub held: Option<String>,
+    /// The next of these operations takes a second; only in scripts. [`PIECE`] is no operation of the disk.
+    pub held: Option<Target>,
     /// The disk failed or was full in this life: the node may have fenced it.
     pub hurt: bool,
     /// The process was asked to stop.
     pub stopping: bool,
     /// When the node's wakeup is scheduled.
     pub wakeup: Option<u64>,
+    /// When the node goes on with long work that it does in pieces.
+    pub piece: Option<u64>,
     node: Option<Node>,
     powered: bool,
     boots: u64,
@@ -71,7 +110,7 @@ pub struct Machine {
 
 /// Kafka properties of a lone node.
 fn identity(log_dirs: usize) -> BTreeMap<String, String> {
-    let dirs: Vec<String> = (0..log_dirs).map(|nth| format!("/data/{nth}")).collect();
+    let dirs: Vec<String> = (0..log_dirs).map(path).collect();
     [
         ("process.roles", "broker,controller".to_owned()),
         ("node.id", "1".to_owned()),
@@ -129,6 +168,7 @@ impl Machine {
             hurt: false,
             stopping: false,
             wakeup: None,
+            piece: None,
             node: None,
             powered: true,
             boots: 0,
@@ -175,6 +215,7 @@ impl Machine {
         self.stopping = false;
         self.hurt = false;
         self.wakeup = None;
+        self.piece = None;
         let log_dirs = self
             .disk
             .open_roots()
@@ -182,7 +223,7 @@ impl Machine {
             .enumerate()
             .map(|(nth, dir)| LogDirBoot {
                 dir,
-                path: format!("/data/{nth}"),
+                path: path(nth),
             })
             .collect();
         let mut boot_id = [0; 16];

@@ -20,6 +20,10 @@ pub fn is_hunted(mutant: Mutant) -> bool {
             | Mutant::DropRequestInWork
             | Mutant::AppendBehindLostAnswer
             | Mutant::TrustIndexesAtRecoveryPoint
+            | Mutant::AppendToFailedDirectory
+            | Mutant::StopWaitsForFailedDirectory
+            | Mutant::DeleteInFailedDirectory
+            | Mutant::WaitForRoomInFailedDirectory
     )
 }
 
@@ -91,6 +95,12 @@ pub fn expected(mutant: Mutant) -> &'static [Invariant] {
         | Mutant::AppendBehindLostAnswer => &[],
         Mutant::TrustIndexesAtRecoveryPoint | Mutant::KeepLookupBound => {
             &[Invariant::TimestampLookup]
+        }
+        // What failed is written to.
+        Mutant::AppendToFailedDirectory | Mutant::DeleteInFailedDirectory => &[Invariant::Boundary],
+        // A stop never ends.
+        Mutant::StopWaitsForFailedDirectory | Mutant::WaitForRoomInFailedDirectory => {
+            &[Invariant::Progress]
         }
     }
 }

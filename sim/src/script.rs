@@ -15,14 +15,20 @@
 //! high watermark 2
 //! ```
 //!
-//! Owns the reading of stories; the world lets them happen. A block is command lines, `----`, and the answers.
+//! Owns the reading of stories; the world lets them happen. A block is command lines, `----`, and the answers. `log directories 2` begins
+//! a new world with a second log directory, `/data/1`: `fail sync in /data/1` and `hold sync in /data/1` mean an operation there. `hold
+//! piece` means the next piece of long work.
 
 use trialog_core::mutant::Mutant;
 
 use crate::client::caller::{Call, Writer};
 use crate::disk::{Cut, KINDS};
 use crate::faults::Fault;
+use crate::machine::{PIECE, Target, root_at};
 use crate::world::World;
+
+/// What else than operations that may fail can be told to take its time.
+const HELD: [&str; 3] = ["list", "unlink", PIECE];
 
 /// One line of a story.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,14 +42,16 @@ enum Command {
     Stop,
     Start,
     Sleep(u64),
-    Fail(&'static str),
+    Fail(Target),
     NoRoom(String),
-    Hold(String),
+    Hold(Target),
     SlowWork,
     Memory(u64),
     Rot(String, usize),
     Full(bool),
     Contended,
+    /// A new world with so many log directories: `/data/0`, which has the metadata log, and so on.
+    LogDirs(usize),
 }
 
 /// Runs a story, with a rule of the node broken or none, and returns it with the answers that it got; equal to `story` if all is as
@@ -52,7 +60,7 @@ enum Command {
 /// # Errors
 /// The line that cannot be understood.
 pub fn run(story: &str, mutant: Option<Mutant>) -> Result<String, String> {
-    let mut world = World::for_script(mutant);
+    let mut world = World::for_script(mutant, 1);
     let mut told = String::new();
     let mut lines = story.lines().peekable();
     while let Some(line) = lines.next() {
@@ -75,6 +83,9 @@ pub fn run(story: &str, mutant: Option<Mutant>) -> Result<String, String> {
         }
         for command in commands {
             let command = parse(&command).ok_or_else(|| format!("what is `{command}`?"))?;
+            if let Command::LogDirs(log_dirs) = command {
+                world = World::for_script(mutant, log_dirs);
+            }
             let answer = happen(&mut world, command);
             told.push_str(&answer);
             told.push('\n');
@@ -94,14 +105,15 @@ fn happen(world: &mut World, command: Command) -> String {
         Command::Stop => world.script_stop(),
         Command::Start => world.script_start(),
         Command::Sleep(ms) => world.script_sleep(ms),
-        Command::Fail(kind) => world.script_fail(kind),
+        Command::Fail(target) => world.script_fail(target),
         Command::NoRoom(what) => world.script_no_room(what),
-        Command::Hold(kind) => world.script_hold(kind),
+        Command::Hold(target) => world.script_hold(target),
         Command::SlowWork => world.script_slow_work(),
         Command::Memory(hot_bytes) => world.script_memory(hot_bytes),
         Command::Rot(dir, at) => world.script_rot(&dir, at),
         Command::Full(full) => world.script_full(full),
         Command::Contended => world.script_contended(),
+        Command::LogDirs(log_dirs) => format!("{log_dirs} log directories"),
     }
 }
 
@@ -173,12 +185,19 @@ fn parse(line: &str) -> Option<Command> {
         ["disk", "full"] => Some(Command::Full(true)),
         ["disk", "has", "room"] => Some(Command::Full(false)),
         ["disk", "full", "to", "stay"] => Some(Command::Contended),
-        ["fail", kind] => Some(Command::Fail(one_of_kinds(kind)?)),
+        ["log", "directories", count @ ("1" | "2" | "3")] => {
+            Some(Command::LogDirs(count.parse().ok()?))
+        }
+        ["fail", kind, place @ ..] if KINDS.contains(kind) => {
+            Some(Command::Fail(target(kind, place)?))
+        }
         ["no", "room", "for", file] if file.contains('/') => {
             Some(Command::NoRoom((*file).to_owned()))
         }
-        ["hold", what] if what.contains('/') || one_of_kinds(what).is_some() => {
-            Some(Command::Hold((*what).to_owned()))
+        ["hold", what, place @ ..]
+            if what.contains('/') || KINDS.contains(what) || HELD.contains(what) =>
+        {
+            Some(Command::Hold(target(what, place)?))
         }
         ["slow", "work"] => Some(Command::SlowWork),
         ["memory", bytes] => Some(Command::Memory(bytes.parse().ok()?)),
@@ -186,8 +205,15 @@ fn parse(line: &str) -> Option<Command> {
     }
 }
 
-fn one_of_kinds(word: &str) -> Option<&'static str> {
-    KINDS.into_iter().find(|known| *known == word)
+/// Which operations: `WHAT`, or `WHAT in PATH` with the path of a log directory.
+fn target(what: &str, place: &[&str]) -> Option<Target> {
+    let root = match place {
+        [] => None,
+        ["in", path] => Some(root_at(path)?),
+        _ => return None,
+    };
+    let what = what.to_owned();
+    Some(Target { what, root })
 }
 
 fn partition(text: &str) -> Option<(String, i32)> {
@@ -262,6 +288,9 @@ mod tests {
             "fail everything",
             "send stop",
             "no room for everything",
+            "fail sync in /",
+            "hold sync at /data/1",
+            "log directories 0",
         ] {
             assert_eq!(parse(wrong), None, "{wrong}");
         }

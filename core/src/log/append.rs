@@ -5,7 +5,7 @@ use bytes::Bytes;
 use crate::ids::{LeaderEpoch, LogId, Offset};
 use crate::io::{Cx, DiskDone, DiskError, DiskOp};
 use crate::mark::Mark;
-use crate::mutant::Mutant;
+use crate::mutant::{Mutant, Mutants};
 use crate::wire::Parts;
 use crate::wire::batch::{BatchHeader, PREFIX_LEN, prefix};
 
@@ -37,7 +37,7 @@ impl LogStore {
             origin,
         } = append;
         self.has_room(id, origin)?;
-        let log = self.appendable(id)?;
+        let log = self.appendable(id, cx.mutants)?;
         let size = PREFIX_LEN + batch.body.len();
         if size > log.config.segment_bytes as usize {
             return Err(AppendError::TooLarge {
@@ -84,7 +84,7 @@ impl LogStore {
         if full {
             self.roll(cx, id);
         }
-        let log = self.appendable(id)?;
+        let log = self.appendable(id, cx.mutants)?;
         let news = log.assign_epoch(epoch, base);
         let undo = has_producer(&header).then(|| log.producers.apply(&header, base, batch.marker));
         let interval = log.config.index_interval_bytes;
@@ -101,7 +101,7 @@ impl LogStore {
         } else {
             batch.body
         });
-        let log = self.appendable(id)?;
+        let log = self.appendable(id, cx.mutants)?;
         log.end = last.next();
         log.in_flight.push_back(InFlight {
             base,
@@ -141,9 +141,11 @@ impl LogStore {
     }
 
     /// The log of `id` if it takes appends.
-    fn appendable(&mut self, id: LogId) -> Result<&mut Log, AppendError> {
+    fn appendable(&mut self, id: LogId, mutants: Mutants) -> Result<&mut Log, AppendError> {
         let stopping = self.shutdown.is_some();
-        if let Some(message) = self.directory_failure(id) {
+        if let Some(message) = self.directory_failure(id)
+            && !mutants.has(Mutant::AppendToFailedDirectory)
+        {
             return Err(AppendError::Offline(message.to_owned()));
         }
         let Some(log) = self.log_mut(id) else {

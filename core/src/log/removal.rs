@@ -314,7 +314,8 @@ impl LogStore {
         };
         removal.outstanding -= 1;
         let (handle, dir) = (removal.handle, removal.dir);
-        if self.dirs[dir].failed.is_some() {
+        let goes_on = cx.mutants.has(Mutant::DeleteInFailedDirectory);
+        if self.dirs[dir].failed.is_some() && !goes_on {
             // It is never written again: the next start finds what is left.
             self.removals.remove(&id);
             return;

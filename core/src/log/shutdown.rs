@@ -11,6 +11,7 @@ use bytes::Bytes;
 use crate::event::Level;
 use crate::ids::{LogId, Offset};
 use crate::io::{Cx, DiskOp};
+use crate::mutant::Mutant;
 
 use super::checkpoint;
 use super::frontier;
@@ -124,9 +125,11 @@ impl LogStore {
                 return;
             };
             // A directory that failed is closed as it is; some of its logs may not be out of service yet.
-            let found = self.log(id);
-            let found =
-                found.filter(|log| self.dirs.get(log.dir).is_none_or(|d| d.failed.is_none()));
+            let waits = cx.mutants.has(Mutant::StopWaitsForFailedDirectory);
+            let found = self.log(id).filter(|log| {
+                let directory = self.dirs.get(log.dir);
+                directory.is_none_or(|directory| directory.failed.is_none() || waits)
+            });
             match found.map(|log| (&log.state, log)) {
                 Some((State::Online, log)) if is_quiet(log) => self.close_log(cx, id),
                 Some((State::Online, _)) => {

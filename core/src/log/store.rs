@@ -802,8 +802,10 @@ impl LogStore {
             message: message.clone(),
         });
         self.fence_more(cx, dir, LogId(0));
-        for plan in waiting {
-            self.give_up_plan(cx, plan);
+        if !cx.mutants.has(Mutant::WaitForRoomInFailedDirectory) {
+            for plan in waiting {
+                self.give_up_plan(cx, plan);
+            }
         }
         self.directory_gone(cx, dir);
     }

@@ -130,6 +130,7 @@ impl Disk {
             }
         }
         self.inodes.retain(|inode, _| reached.contains(inode));
+        self.homes.retain(|inode, _| reached.contains(inode));
     }
 }
 

@@ -6,6 +6,7 @@
 //! contract: a sync covers what had completed when it was issued, and nothing else.
 
 pub mod conformance;
+mod contract;
 mod loss;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -207,6 +208,10 @@ pub struct Disk {
     room: Option<u64>,
     /// Others on the device take what is given back while it is full.
     contended: bool,
+    /// The root that each inode was made in.
+    homes: BTreeMap<InodeId, usize>,
+    /// The roots that the process said have failed.
+    given_up: BTreeSet<usize>,
 }
 
 /// The core broke the contract of the boundary: a sentence about how.
@@ -228,6 +233,8 @@ impl Disk {
             flight: BTreeMap::new(),
             room: None,
             contended: false,
+            homes: (0..roots).zip(0..).collect(),
+            given_up: BTreeSet::new(),
         }
     }
 
@@ -235,6 +242,7 @@ impl Disk {
     pub fn open_roots(&mut self) -> Vec<DirId> {
         self.flight.clear();
         self.files.clear();
+        self.given_up.clear();
         self.dirs = (0_u64..)
             .map(DirId)
             .zip(self.roots.iter().copied())
@@ -244,16 +252,18 @@ impl Disk {
 
     /// Puts a durable file in a root or in a directory of it, as a format command does before the first start.
     pub fn install(&mut self, root: usize, dir: Option<&Name>, name: &Name, content: &[u8]) {
-        let inode = self.new_inode(Inode::File(File {
+        let file = Inode::File(File {
             cache: content.to_vec(),
             durable: content.to_vec(),
             role: role(name),
             ..File::default()
-        }));
+        });
+        let inode = self.new_inode(root, file);
         let mut parent = self.roots[root];
         if let Some(dir) = dir {
             let known = self.dir(parent).and_then(|root| root.now.get(dir).copied());
-            let inside = known.unwrap_or_else(|| self.new_inode(Inode::Dir(Directory::default())));
+            let inside =
+                known.unwrap_or_else(|| self.new_inode(root, Inode::Dir(Directory::default())));
             self.add_durable(parent, dir, inside);
             parent = inside;
         }
@@ -405,7 +415,7 @@ impl Disk {
     /// Takes an operation; it completes with [`Disk::complete`].
     ///
     /// # Errors
-    /// If the operation names an id that is not open, or opens one that was used: the core's breach of contract.
+    /// The core's breach of contract.
     pub fn submit(&mut self, op: DiskOp) -> Result<OpId, Breach> {
         self.admit(&op)?;
         let id = OpId(self.next_op);
@@ -454,55 +464,6 @@ impl Disk {
             },
         );
         Ok(id)
-    }
-
-    fn admit(&self, op: &DiskOp) -> Result<(), Breach> {
-        let need_dir = |dir: &DirId| match self.dirs.contains_key(dir) {
-            true => Ok(()),
-            false => Err(format!("{dir:?} is not open: {op:?}")),
-        };
-        let need_file = |file: &FileId| match self.files.contains_key(file) {
-            true => Ok(()),
-            false => Err(format!("{file:?} is not open: {}", Disk::brief(op))),
-        };
-        match op {
-            DiskOp::MakeDir { parent, dir, .. } | DiskOp::OpenDir { parent, dir, .. } => {
-                need_dir(parent)?;
-                match self.dirs.contains_key(dir) {
-                    true => Err(format!("{dir:?} is open already: {op:?}")),
-                    false => Ok(()),
-                }
-            }
-            DiskOp::Create { dir, file, .. } | DiskOp::Open { dir, file, .. } => {
-                need_dir(dir)?;
-                match self.files.contains_key(file) {
-                    true => Err(format!("{file:?} is open already: {op:?}")),
-                    false => Ok(()),
-                }
-            }
-            DiskOp::CloseDir { dir }
-            | DiskOp::RemoveDir { parent: dir, .. }
-            | DiskOp::List { dir, .. }
-            | DiskOp::Rename { dir, .. }
-            | DiskOp::Unlink { dir, .. }
-            | DiskOp::SyncDir { dir } => need_dir(dir),
-            DiskOp::Close { file }
-            | DiskOp::Write { file, .. }
-            | DiskOp::Read { file, .. }
-            | DiskOp::Truncate { file, .. }
-            | DiskOp::Allocate { file, .. } => need_file(file),
-            DiskOp::Sync { root, files } => {
-                need_dir(root)?;
-                files.iter().try_for_each(need_file)?;
-                let mut sorted = files.clone();
-                sorted.sort_unstable();
-                sorted.dedup();
-                match sorted.len() == files.len() {
-                    true => Ok(()),
-                    false => Err(format!("a sync names a file twice: {files:?}")),
-                }
-            }
-        }
     }
 
     /// One line about an operation, without payload bytes.
@@ -653,9 +614,10 @@ impl Disk {
         }
     }
 
-    fn new_inode(&mut self, inode: Inode) -> InodeId {
+    fn new_inode(&mut self, root: usize, inode: Inode) -> InodeId {
         let id = self.next_inode;
         self.next_inode += 1;
+        self.homes.insert(id, root);
         self.inodes.insert(id, inode);
         id
     }
@@ -809,7 +771,7 @@ impl Disk {
             return Err(DiskError::Exists);
         }
         self.take_room(ENTRY_BYTES)?;
-        let inode = self.new_inode(inode);
+        let inode = self.new_inode(self.home(self.dirs[&dir]), inode);
         self.open_dir(dir)?.set(name, Some(inode));
         Ok(inode)
     }

@@ -149,7 +149,12 @@ impl World {
         let links = (0..workload.clients.len() as u64)
             .map(|client| Swarm::link(&mut choices, client))
             .collect();
-        let log_dirs = choices.pick(&[1, 1, 1, 2], Subsystem::Workload, 130);
+        // A node goes on without the second log directory, but not without the first one.
+        let fails = |(_, fault): &(u64, Fault)| *fault == Fault::DiskError;
+        let log_dirs = match swarm.plan.iter().any(fails) {
+            true => choices.pick(&[1, 2, 2, 2], Subsystem::Workload, 130),
+            false => choices.pick(&[1, 1, 1, 2], Subsystem::Workload, 130),
+        };
         let clock = Clock::new(swarm.skew_ms, swarm.drift_ppm);
         let machine = Machine::new(
             &workload.properties,
@@ -337,7 +342,10 @@ impl World {
                 if of == life && self.machine.wakeup == Some(at) {
                     self.machine.wakeup = None;
                     match self.machine.wants() {
-                        Some((wants, _)) if wants <= self.now => self.step(Input::Wakeup),
+                        Some((wants, _)) if wants <= self.now => {
+                            self.machine.piece = None;
+                            self.step(Input::Wakeup);
+                        }
                         Some(_) | None => self.schedule_wakeup(),
                     }
                 }
@@ -357,7 +365,9 @@ impl World {
             Event::Operator { life: of } => {
                 self.machine.disk.set_full(false);
                 self.machine.failing = None;
-                if of == life && self.machine.runs() && self.machine.hurt {
+                // Who has asked it to stop waits for that.
+                let runs = self.machine.runs() && !self.machine.stopping;
+                if of == life && runs && self.machine.hurt {
                     self.end_process(Fault::ProcessCrash, 100 * MILLISECOND);
                 }
             }

@@ -3,7 +3,7 @@
 //! Owns the carrying out of effects, as a driver must; decides nothing that is not a keyed choice.
 
 use trialog_core::event::Event as NodeEvent;
-use trialog_core::io::{DiskError, DiskOp, Effect, Halt, Input, Token};
+use trialog_core::io::{DiskError, DiskOp, Effect, Halt, Input, Token, Wake};
 
 use super::{Event, World};
 use crate::brief;
@@ -13,11 +13,13 @@ use crate::client::{MILLISECOND, SECOND};
 use crate::disk::OpId;
 use crate::faults::Fault;
 use crate::hash::subject;
-use crate::machine::Failing;
+use crate::machine::{PIECE, Target, root_at};
 use crate::net::Outcome;
 
 /// A job waits up to so many nanoseconds for a thread while they are starved.
 const STARVED: u64 = 300 * MILLISECOND;
+/// What comes about when an operation fails comes up to so many nanoseconds later.
+const ABOUT: u64 = 5 * MILLISECOND;
 
 impl World {
     /// Steps the node and carries out what it asks for.
@@ -52,19 +54,43 @@ impl World {
         if let NodeEvent::Mark(mark) = event {
             *self.marks.entry(*mark).or_default() += 1;
         }
+        if let NodeEvent::DirectoryFailed { path, .. } = event
+            && let Some(root) = root_at(path)
+        {
+            self.machine.disk.give_up(root);
+        }
         self.note(|| format!("   {event:?}"));
     }
 
     pub(super) fn schedule_wakeup(&mut self) {
-        let Some((wants, _)) = self.machine.wants() else {
-            return;
+        let wants = self.machine.wants();
+        if wants.is_none_or(|(_, why)| why != Wake::Continue) {
+            self.machine.piece = None;
+        }
+        let at = match wants {
+            None => return,
+            Some((_, Wake::Continue)) => self.next_piece(),
+            Some((wants, _)) => wants.max(self.now),
         };
-        let at = wants.max(self.now);
         if self.machine.wakeup.is_none_or(|scheduled| at < scheduled) {
             self.machine.wakeup = Some(at);
             let life = self.machine.life;
             self.schedule(at, Event::Wakeup { life, at });
         }
+    }
+
+    /// When the node goes on with its long work: in a while, as whoever else has something for it may come first.
+    fn next_piece(&mut self) -> u64 {
+        if let Some(at) = self.machine.piece {
+            return at.max(self.now);
+        }
+        let held = self.machine.held.take_if(|held| held.what == PIECE);
+        let delay = self
+            .choices
+            .delay(self.pace.piece, Subsystem::WorkLatency, 2);
+        let at = self.now + delay + held.map_or(0, |_| SECOND);
+        self.machine.piece = Some(at);
+        at
     }
 
     pub(super) fn carry_out(&mut self, effect: Effect) {
@@ -147,11 +173,22 @@ impl World {
             self.count("slow-disk");
         }
         let disk = &self.machine.disk;
-        let is = |what: &str| what == about.kind || disk.makes(id, what);
-        let failing = self.machine.failing.clone();
-        let failing = failing.filter(|failing| is(&failing.what));
-        if self.machine.held.as_deref().is_some_and(is) {
-            self.machine.held = None;
+        let is_meant = |target: &Target| {
+            let what = &target.what;
+            let is = what == about.kind || disk.makes(id, what);
+            is && target.root.is_none_or(|root| disk.is_in(id, root))
+        };
+        let next = self.machine.failing.as_mut();
+        let next = next.filter(|next| is_meant(&next.target));
+        let failing = match next.map(|next| (next.passes.checked_sub(1), next)) {
+            Some((Some(left), next)) => {
+                next.passes = left;
+                None
+            }
+            Some((None, _)) => self.machine.failing.take(),
+            None => None,
+        };
+        if self.machine.held.take_if(|held| is_meant(held)).is_some() {
             delay += SECOND;
         }
         let mut error = None;
@@ -161,8 +198,11 @@ impl World {
                 .choices
                 .below(about.bytes + 1, Subsystem::DiskFault, key);
             error = Some((failing.error, written));
-            let left = failing.left - 1;
-            self.machine.failing = (left > 0).then_some(Failing { left, ..failing });
+            if let Some(then) = failing.then {
+                let about = 2 * delay + ABOUT;
+                let soon = self.choices.below(about, Subsystem::FaultTime, 100);
+                self.schedule(self.now + soon, Event::Fault(then));
+            }
             self.count("disk-error");
         }
         let life = self.machine.life;

@@ -14,7 +14,7 @@ use crate::client::{Client, MILLISECOND, SECOND};
 use crate::clock::Clock;
 use crate::disk::Cut;
 use crate::faults::{Fault, Pace};
-use crate::machine::{Failing, Machine};
+use crate::machine::{Failing, Machine, Target};
 use crate::net::{ClientId, Link, Net};
 
 /// Who waits for its answer.
@@ -23,14 +23,19 @@ const CALLER: ClientId = 0;
 const OTHER: ClientId = 1;
 
 impl World {
-    /// A calm world with two callers, for scripts.
-    pub(crate) fn for_script(mutant: Option<Mutant>) -> World {
+    /// A calm world with two callers, for scripts. The logs of a directory that fails go out of service one by one.
+    pub(crate) fn for_script(mutant: Option<Mutant>, log_dirs: usize) -> World {
         let clock = Clock::new(0, 0);
-        let machine = Machine::new(&BTreeMap::new(), Sizes::default(), 1, clock, mutant);
+        let sizes = Sizes {
+            fenced_logs: 1,
+            ..Sizes::default()
+        };
+        let machine = Machine::new(&BTreeMap::new(), sizes, log_dirs, clock, mutant);
         let pace = Pace {
             disk: 20_000,
             sync: 500_000,
             work: 10_000,
+            piece: 0,
         };
         let link = Link {
             latency: 50_000,
@@ -149,31 +154,34 @@ impl World {
         self.until(|world| (world.now >= end).then(|| "slept".to_owned()))
     }
 
-    /// The next operation of this kind fails.
-    pub(crate) fn script_fail(&mut self, kind: &'static str) -> String {
+    /// The next of these operations fails.
+    pub(crate) fn script_fail(&mut self, target: Target) -> String {
+        let told = format!("the next {target} will fail");
         self.machine.failing = Some(Failing {
-            what: kind.to_owned(),
-            left: 1,
+            target,
+            passes: 0,
             error: DiskError::Failed,
+            then: None,
         });
-        format!("the next {kind} will fail")
+        told
     }
 
     /// A file will find no room when it is made, once.
     pub(crate) fn script_no_room(&mut self, what: String) -> String {
         let told = format!("{what} will find no room");
         self.machine.failing = Some(Failing {
-            what,
-            left: 1,
+            target: Target { what, root: None },
+            passes: 0,
             error: DiskError::Full,
+            then: None,
         });
         told
     }
 
-    /// The next operation of this kind, or the making of this file, takes its time.
-    pub(crate) fn script_hold(&mut self, what: String) -> String {
-        let told = format!("{what} will take a second");
-        self.machine.held = Some(what);
+    /// The next of these operations takes its time.
+    pub(crate) fn script_hold(&mut self, target: Target) -> String {
+        let told = format!("{target} will take a second");
+        self.machine.held = Some(target);
         told
     }
 

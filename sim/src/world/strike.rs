@@ -10,7 +10,7 @@ use crate::choice::Subsystem;
 use crate::client::{MILLISECOND, SECOND, number_in};
 use crate::disk::{KINDS, Place};
 use crate::faults::{Fault, lasts};
-use crate::machine::Failing;
+use crate::machine::{Failing, Target};
 use crate::net::{ClientId, Outcome, Side};
 
 /// A graceful stop must come within so many nanoseconds.
@@ -98,23 +98,51 @@ impl World {
                 self.machine.starved_until = self.now + lasting;
             }
             Fault::DiskError => {
-                let kind = self.choices.pick(&KINDS, Subsystem::FaultShape, 103);
-                self.note(|| format!("FAULT the next {kind} fails"));
-                self.machine.failing = self.machine.runs().then(|| Failing {
-                    what: kind.to_owned(),
-                    left: 1,
-                    error: DiskError::Failed,
-                });
+                self.break_disk(lasting);
                 self.operator_in(lasting);
             }
             Fault::DiskFull => {
-                self.note(|| format!("FAULT the disk is full for {} ms", lasting / MILLISECOND));
-                match self.choices.below(3, Subsystem::FaultShape, 110) {
-                    0 => self.machine.disk.set_contended(),
-                    _ => self.machine.disk.set_full(true),
-                }
+                self.fill_disk(lasting);
                 self.operator_in(lasting);
             }
+        }
+    }
+
+    /// An operation will fail: of two log directories mostly one of the second, without which the node goes on. The disk may be full
+    /// meanwhile, the node may be asked to stop about when it fails, or it fails while the node starts.
+    fn break_disk(&mut self, lasting: u64) {
+        let kind = self.choices.pick(&KINDS, Subsystem::FaultShape, 103);
+        let second = self.choices.below(4, Subsystem::FaultShape, 111) > 0;
+        let target = Target {
+            what: kind.to_owned(),
+            root: (second && self.machine.disk.roots() > 1).then_some(1),
+        };
+        self.note(|| format!("FAULT the next {target} fails"));
+        let stops = self.choices.below(3, Subsystem::FaultShape, 112) == 0;
+        let starts = self.choices.below(4, Subsystem::FaultShape, 114) == 0;
+        if starts && self.machine.runs() {
+            self.end_process(Fault::ProcessCrash, 100 * MILLISECOND);
+        }
+        let passes = match self.machine.runs() {
+            true => 0,
+            false => self.choices.below(40, Subsystem::FaultShape, 115),
+        };
+        self.machine.failing = Some(Failing {
+            target,
+            passes,
+            error: DiskError::Failed,
+            then: stops.then_some(Fault::CleanRestart),
+        });
+        if self.choices.below(4, Subsystem::FaultShape, 113) == 0 {
+            self.fill_disk(lasting);
+        }
+    }
+
+    fn fill_disk(&mut self, lasting: u64) {
+        self.note(|| format!("FAULT the disk is full for {} ms", lasting / MILLISECOND));
+        match self.choices.below(3, Subsystem::FaultShape, 110) {
+            0 => self.machine.disk.set_contended(),
+            _ => self.machine.disk.set_full(true),
         }
     }
 

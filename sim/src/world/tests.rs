@@ -1,6 +1,7 @@
 //! The promises that the world itself judges fire on a small bad history, and stay silent on the good one beside it.
 
 use bytes::Bytes;
+use trialog_core::event::Event as NodeEvent;
 use trialog_core::ids::ListenerId;
 use trialog_core::ids::{DirId, FileId};
 use trialog_core::io::{DiskOp, Effect, Halt, Name, Parts, Room};
@@ -23,7 +24,7 @@ const TOKEN: Token = Token {
 
 /// A node that serves.
 fn started() -> World {
-    let mut world = World::for_script(None);
+    let mut world = World::for_script(None, 1);
     assert_eq!(world.call(Call::List), "no topics");
     world
 }
@@ -88,8 +89,22 @@ fn what_a_driver_cannot_do_breaks_the_boundary() {
         name,
         file,
     };
-    good.disk_asked(TOKEN, create);
+    good.disk_asked(TOKEN, create.clone());
     assert_eq!(broken(&good), None);
+    let mut gone = started();
+    gone.told(&NodeEvent::DirectoryFailed {
+        path: "/data/0".to_owned(),
+        message: "a sync".to_owned(),
+    });
+    let list = DiskOp::List {
+        dir: root,
+        after: None,
+        limit: 1,
+    };
+    gone.disk_asked(TOKEN, list);
+    assert_eq!(broken(&gone), None);
+    gone.disk_asked(TOKEN, create);
+    assert_eq!(broken(&gone), Some(Invariant::Boundary));
     let mut not_open = started();
     not_open.disk_asked(TOKEN, write);
     assert_eq!(broken(&not_open), Some(Invariant::Boundary));
