@@ -1,7 +1,7 @@
 //! The longest step of a node with few and with many partitions: `cargo bench -p trialog-core --bench steps`; other numbers of
 //! partitions follow a `--`.
 //!
-//! One script, twice: topics of a thousand partitions each, produce, fetch sessions, metadata, an hour with a snapshot of the metadata, a
+//! One script, twice: a topic of ten thousand partitions, which goes again, topics of a thousand partitions each, produce, fetch sessions, metadata, an hour with a snapshot of the metadata, a
 //! deleted topic, a stop and a start, a crash and a start, a log directory that fails. A step costs what its input names, so the longest one
 //! of the script may at most double from the first number of partitions to the second, and stays under 5 ms.
 //!
@@ -44,6 +44,8 @@ use trialog_core::work;
 
 /// Partitions of a topic, and of a request.
 const A_TOPIC: i32 = 1_000;
+/// The most partitions that a request may create.
+const A_WIDE_TOPIC: i32 = 10_000;
 /// How long a step may last, in ns.
 const MOST: u32 = 5_000_000;
 const RUNS: usize = 5;
@@ -241,20 +243,34 @@ impl Script {
             .1
     }
 
-    fn create(&mut self, nth: usize) -> Uuid {
+    fn create(&mut self, nth: usize, num_partitions: i32) -> Uuid {
         let request = CreateTopicsRequest {
             topics: vec![CreatableTopic {
                 name: format!("t{nth}").into(),
-                num_partitions: A_TOPIC,
+                num_partitions,
                 replication_factor: 1,
                 ..Default::default()
             }],
-            timeout_ms: 1000,
+            timeout_ms: 10_000,
             ..Default::default()
         };
         let response = self.ask(7, &request);
         assert_eq!(response.topics[0].error_code.0, 0);
         response.topics[0].topic_id
+    }
+
+    fn delete(&mut self, topic_id: Uuid) {
+        let request = DeleteTopicsRequest {
+            topics: vec![DeleteTopicState {
+                topic_id,
+                name: None,
+                ..Default::default()
+            }],
+            timeout_ms: 1000,
+            ..Default::default()
+        };
+        self.ask(6, &request);
+        self.pass(Duration::from_secs(100));
     }
 
     /// Produces a record to each of `partitions`.
@@ -320,10 +336,13 @@ impl Script {
     /// All of it, with `partitions` partitions.
     fn run(mut self, partitions: usize) -> BTreeMap<&'static str, Vec<Step>> {
         self.start();
+        self.part = "a wide topic comes and goes";
+        let wide = self.create(usize::MAX, A_WIDE_TOPIC);
+        self.delete(wide);
         self.part = "create topics";
         // One more, which goes again.
         let topics: Vec<Uuid> = (0..=partitions / 1000)
-            .map(|nth| self.create(nth))
+            .map(|nth| self.create(nth, A_TOPIC))
             .collect();
         self.part = "produce";
         for nth in 0..100 {
@@ -351,17 +370,7 @@ impl Script {
         self.part = "an hour, with a snapshot";
         self.pass(Duration::from_secs(3700));
         self.part = "delete a topic";
-        let request = DeleteTopicsRequest {
-            topics: vec![DeleteTopicState {
-                topic_id: topics[0],
-                name: None,
-                ..Default::default()
-            }],
-            timeout_ms: 1000,
-            ..Default::default()
-        };
-        self.ask(6, &request);
-        self.pass(Duration::from_secs(100));
+        self.delete(topics[0]);
         self.part = "stop";
         self.step(Input::Shutdown);
         self.settle();

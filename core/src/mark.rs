@@ -45,11 +45,15 @@ pub enum Mark {
     DiskFull,
     /// The frontier file was rotated.
     FrontierRotated,
+    /// A creation took more than one batch of the metadata log.
+    LargeCreation,
+    /// A start aborted the metadata transaction that an earlier life left open.
+    TransactionAborted,
 }
 
 impl Mark {
     /// Every mark.
-    pub const ALL: [Mark; 20] = [
+    pub const ALL: [Mark; 22] = [
         Mark::TornTailCut,
         Mark::RotDetected,
         Mark::IndexRebuilt,
@@ -70,6 +74,8 @@ impl Mark {
         Mark::UncleanStart,
         Mark::DiskFull,
         Mark::FrontierRotated,
+        Mark::LargeCreation,
+        Mark::TransactionAborted,
     ];
 }
 
@@ -85,7 +91,7 @@ mod tests {
         let last = Mark::ALL[Mark::ALL.len() - 1];
         // A mark that is added at the end must be added to the list too.
         match last {
-            Mark::FrontierRotated => {}
+            Mark::TransactionAborted => {}
             other => panic!("{other:?} is not the last"),
         }
     }

@@ -50,11 +50,13 @@ pub enum Mutant {
     DeleteInFailedDirectory,
     /// What found no room in a directory that then failed waits for it for ever.
     WaitForRoomInFailedDirectory,
+    /// A start ends the metadata transaction that an earlier life left open, instead of aborting it. (KIP-868.)
+    EndOpenTransaction,
 }
 
 impl Mutant {
     /// Every mutant, in the order of the report.
-    pub const ALL: [Mutant; 22] = [
+    pub const ALL: [Mutant; 23] = [
         Mutant::AckBeforeSync,
         Mutant::SkipTornTailCheck,
         Mutant::ForgetDirectorySync,
@@ -77,6 +79,7 @@ impl Mutant {
         Mutant::StopWaitsForFailedDirectory,
         Mutant::DeleteInFailedDirectory,
         Mutant::WaitForRoomInFailedDirectory,
+        Mutant::EndOpenTransaction,
     ];
 
     /// The name that `sim mutants --only` takes.
@@ -105,6 +108,7 @@ impl Mutant {
             Mutant::StopWaitsForFailedDirectory => "StopWaitsForFailedDirectory",
             Mutant::DeleteInFailedDirectory => "DeleteInFailedDirectory",
             Mutant::WaitForRoomInFailedDirectory => "WaitForRoomInFailedDirectory",
+            Mutant::EndOpenTransaction => "EndOpenTransaction",
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::event::{Event, Level};
 use crate::ids::{ConnId, LeaderEpoch, LogId, NodeId, Offset, Uuid};
 use crate::io::{Boot, Cx, Effect, Effects, Halt, Input, Room, Wake};
 use crate::log::{LogStore, Notice, Sizes};
+use crate::mark::Mark;
 use crate::metadata::{Delta, Image, Listing, ReplayError};
 use crate::mutant::{Mutant, Mutants};
 use crate::partition::{Partitions, Replicas};
@@ -104,6 +105,7 @@ impl Node {
     #[must_use]
     pub fn with_sizes(mut self, sizes: Sizes) -> Node {
         self.rooms.store.resize(sizes);
+        self.rooms.controller.resize(sizes.metadata_records);
         self
     }
 
@@ -198,6 +200,7 @@ impl Node {
             return true;
         }
         self.start_further(cx)
+            || self.create_further(cx)
             || self.retire_directories(cx)
             || self.rooms.controller.forget_removed()
     }
@@ -371,7 +374,13 @@ impl Node {
         let settled = self.replicas.is_settled();
         let next = rooms.quorum.next_offset();
         let bootstrap = rooms.quorum.bootstrap();
-        match rooms.controller.startup(me, bootstrap, next, settled) {
+        if rooms.controller.image().in_transaction() {
+            cx.out.mark(Mark::TransactionAborted);
+        }
+        match rooms
+            .controller
+            .startup(me, bootstrap, next, settled, cx.mutants)
+        {
             Ok(Some(records)) => {
                 rooms.append_metadata(cx, &records);
                 true
@@ -418,6 +427,20 @@ impl Node {
         let store = &self.rooms.store;
         let online = (0..self.boot.log_dirs.len()).filter(|at| store.directory_online(*at));
         online.filter_map(|at| store.directory_id(at)).collect()
+    }
+
+    /// The next piece of a large creation: true if there was one.
+    fn create_further(&mut self, cx: &mut Cx) -> bool {
+        let rooms = &mut self.rooms;
+        let Some(records) = rooms.controller.go_on_creating() else {
+            return false;
+        };
+        let last = rooms.append_metadata(cx, &records);
+        if !rooms.controller.is_creating() {
+            cx.out.mark(Mark::LargeCreation);
+            self.api.on_created(rooms, cx, last);
+        }
+        true
     }
 
     /// The next piece of what failed directories change in the metadata: true if there may be more.
@@ -507,6 +530,12 @@ impl Node {
     #[must_use]
     pub fn image(&self) -> &Image {
         &self.rooms.image
+    }
+
+    /// Has a metadata transaction been begun that is not ended, committed or not?
+    #[must_use]
+    pub fn in_transaction(&self) -> bool {
+        self.rooms.controller.image().in_transaction()
     }
 
     /// The logs.

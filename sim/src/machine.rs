@@ -199,6 +199,11 @@ impl Machine {
         self.sizes.hot_bytes = bytes;
     }
 
+    /// From the next start on a batch of metadata that a request brings holds at most so many records.
+    pub fn set_metadata_records(&mut self, records: usize) {
+        self.sizes.metadata_records = records;
+    }
+
     /// The process, if there is one.
     #[must_use]
     pub fn node(&self) -> Option<&Node> {

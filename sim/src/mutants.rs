@@ -66,6 +66,8 @@ pub fn expected(mutant: Mutant) -> &'static [Invariant] {
         Mutant::ServeAboveHighWatermark => &[Invariant::AboveHighWatermark],
         Mutant::DropMetadataRecordAtReplay => &[Invariant::Replay],
         Mutant::TimeIndexLies => &[Invariant::TimestampLookup],
+        // A topic has a part of its partitions, and whoever asks for the others waits for ever.
+        Mutant::EndOpenTransaction => &[Invariant::Replay, Invariant::Progress],
         // A topic that was said to be there is not, or the other way round; a producer id is given out twice.
         Mutant::AnswerUncommittedMetadata => &[Invariant::Replay],
         // A retry of what was refused is acknowledged as a duplicate of something that is not there.

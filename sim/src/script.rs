@@ -47,6 +47,7 @@ enum Command {
     Hold(Target),
     SlowWork,
     Memory(u64),
+    Batches(usize),
     Rot(String, usize),
     Full(bool),
     Contended,
@@ -109,6 +110,7 @@ fn happen(world: &mut World, command: Command) -> String {
         Command::NoRoom(what) => world.script_no_room(what),
         Command::Hold(target) => world.script_hold(target),
         Command::SlowWork => world.script_slow_work(),
+        Command::Batches(records) => world.script_batches(records),
         Command::Memory(hot_bytes) => world.script_memory(hot_bytes),
         Command::Rot(dir, at) => world.script_rot(&dir, at),
         Command::Full(full) => world.script_full(full),
@@ -200,6 +202,9 @@ fn parse(line: &str) -> Option<Command> {
             Some(Command::Hold(target(what, place)?))
         }
         ["slow", "work"] => Some(Command::SlowWork),
+        ["metadata", "batches", "of", records] => {
+            Some(Command::Batches(records.parse().ok().filter(|n| *n > 0)?))
+        }
         ["memory", bytes] => Some(Command::Memory(bytes.parse().ok()?)),
         _ => None,
     }
@@ -287,6 +292,7 @@ mod tests {
             "sleep 5",
             "fail everything",
             "send stop",
+            "metadata batches of 0",
             "no room for everything",
             "fail sync in /",
             "hold sync at /data/1",

@@ -251,6 +251,7 @@ fn sizes(draw: &mut Draw<'_>) -> Sizes {
         cold_files: draw.pick(&[deployed.cold_files, 2], 127),
         frontier_bytes: draw.pick(&[deployed.frontier_bytes, 30_000, 2000], 128),
         fenced_logs: draw.pick(&[deployed.fenced_logs, 1, 3], 129),
+        metadata_records: draw.pick(&[deployed.metadata_records, 1, 3], 131),
     }
 }
 

@@ -10,7 +10,7 @@ use super::{
     describe_cluster, describe_configs, metadata, metadata_listing, served,
 };
 use crate::controller::Outcome;
-use crate::ids::Offset;
+use crate::ids::{Offset, RequestId};
 use crate::io::Cx;
 use crate::mutant::Mutant;
 use crate::wire::{
@@ -52,7 +52,8 @@ impl Api {
             return self.begin_listing(asked, request);
         }
         let (response, missing) = metadata::handle(&request, asked.version, rooms.seen_from(asked));
-        if !missing.is_empty() {
+        // While the controller is busy nothing is created: the answer makes the client ask again.
+        if !missing.is_empty() && !rooms.controller.is_busy() {
             let create = metadata::auto_creation(&rooms.config, &missing);
             let outcome = rooms.controller.create_topics(&create, 7, cx.rng);
             rooms.append_metadata(cx, &outcome.records);
@@ -134,7 +135,7 @@ impl Api {
         let block = ids.committed_with();
         let block = block.filter(|_| outcome.response.error_code == ErrorCode::NONE);
         let answer = self.encode(cx, asked, asked.version, &outcome.response);
-        self.finish_when_committed(rooms, cx, asked, block, answer);
+        self.finish_when_committed(rooms, cx, asked.id, block, answer);
     }
 
     /// Writes what the controller decided; the answer leaves when that is committed and the image has it.
@@ -146,25 +147,40 @@ impl Api {
         outcome: Outcome<M>,
     ) {
         let answer = self.encode(cx, asked, asked.version, &outcome.response);
+        if rooms.controller.is_creating() {
+            self.creator = Some(asked.id);
+            self.requests.insert(asked.id, Waiting::Creation(answer));
+            return;
+        }
         let last = rooms.append_metadata(cx, &outcome.records);
-        self.finish_when_committed(rooms, cx, asked, last, answer);
+        self.finish_when_committed(rooms, cx, asked.id, last, answer);
+    }
+
+    /// The last record of a large creation was appended, at `last`: its answer leaves when that is committed.
+    pub fn on_created(&mut self, rooms: &Rooms, cx: &mut Cx, last: Option<Offset>) {
+        let Some(id) = self.creator.take() else {
+            return;
+        };
+        if let Some(Waiting::Creation(answer)) = self.requests.remove(&id) {
+            self.finish_when_committed(rooms, cx, id, last, answer);
+        }
     }
 
     fn finish_when_committed(
         &mut self,
         rooms: &Rooms,
         cx: &mut Cx,
-        asked: Asked,
+        id: RequestId,
         last: Option<Offset>,
         answer: Answer,
     ) {
         let waits = !cx.mutants.has(Mutant::AnswerUncommittedMetadata);
         match last.filter(|last| *last > rooms.image.offset && waits) {
             Some(last) => {
-                self.commits.insert((last, asked.id));
-                self.requests.insert(asked.id, Waiting::Commit(answer));
+                self.commits.insert((last, id));
+                self.requests.insert(id, Waiting::Commit(answer));
             }
-            None => self.connections.finish(asked.id, answer, cx.out),
+            None => self.connections.finish(id, answer, cx.out),
         }
     }
 }

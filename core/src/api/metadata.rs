@@ -418,6 +418,7 @@ mod tests {
     use super::*;
     use crate::controller::{Controller, Registration};
     use crate::ids::Offset;
+    use crate::mutant::Mutants;
     use crate::rng::Rng;
     use crate::wire::metadata_request::MetadataRequestTopic;
     use crate::wire::{DescribeClusterRequest, FeatureLevelRecord};
@@ -446,7 +447,7 @@ mod tests {
             ..Default::default()
         };
         while controller
-            .startup(&me, &[level.clone().into()], Offset(0), true)
+            .startup(&me, &[level.clone().into()], Offset(0), true, Mutants::NONE)
             .expect("nothing is missing")
             .is_some()
         {}

@@ -111,6 +111,16 @@ enum Waiting {
     Listing(metadata_listing::ListingWait),
     /// For the metadata log to commit; the answer is made.
     Commit(Answer),
+    /// For the last record of a large creation; the answer is made.
+    Creation(Answer),
+}
+
+/// A request that changes the metadata and waits until the controller takes the next one.
+#[derive(Clone, Debug)]
+struct Queued {
+    asked: Asked,
+    header: RequestHeader,
+    body: Reader,
 }
 
 /// Who leads a partition, and where a client reaches it.
@@ -145,6 +155,10 @@ pub struct Api {
     reads: BTreeMap<ReadId, (RequestId, usize)>,
     /// Waits for commit, by offset of the metadata log.
     commits: BTreeSet<(Offset, RequestId)>,
+    /// Requests for the controller, which is busy.
+    queue: VecDeque<Queued>,
+    /// The request whose creation the controller is busy with.
+    creator: Option<RequestId>,
     timers: BTreeSet<(Instant, RequestId)>,
     /// Answers that are put together piece by piece, in turn.
     listings: VecDeque<RequestId>,
@@ -182,6 +196,8 @@ impl Api {
             opening: BTreeMap::new(),
             reads: BTreeMap::new(),
             commits: BTreeSet::new(),
+            queue: VecDeque::new(),
+            creator: None,
             timers: BTreeSet::new(),
             listings: VecDeque::new(),
             session_waits: BTreeMap::new(),
@@ -231,10 +247,15 @@ impl Api {
     pub fn run(&mut self, rooms: &mut Rooms, cx: &mut Cx) -> usize {
         let mut begun = 0;
         while self.serving && begun < BEGUN_AT_ONCE {
-            let Some(begin) = self.connections.begin() else {
+            if !rooms.controller.is_busy()
+                && let Some(queued) = self.queue.pop_front()
+            {
+                self.dispatch(rooms, cx, queued);
+            } else if let Some(begin) = self.connections.begin() {
+                self.begin(rooms, cx, begin);
+            } else {
                 break;
-            };
-            self.begin(rooms, cx, begin);
+            }
             begun += 1;
         }
         begun + self.retire_sessions(rooms)
@@ -255,12 +276,29 @@ impl Api {
             version: header.version,
             correlation_id: header.correlation_id,
         };
-        if let Err(error) = self.dispatch(rooms, cx, asked, &header, reader) {
-            self.malformed(cx, begin.id, error);
+        let request = Queued {
+            asked,
+            header,
+            body: reader,
+        };
+        if rooms.controller.is_busy() && changes_metadata(asked.api) {
+            return self.queue.push_back(request);
+        }
+        self.dispatch(rooms, cx, request);
+    }
+
+    fn dispatch(&mut self, rooms: &mut Rooms, cx: &mut Cx, request: Queued) {
+        let Queued {
+            asked,
+            header,
+            body,
+        } = request;
+        if let Err(error) = self.handle(rooms, cx, asked, &header, body) {
+            self.malformed(cx, asked.id, error);
         }
     }
 
-    fn dispatch(
+    fn handle(
         &mut self,
         rooms: &mut Rooms,
         cx: &mut Cx,
@@ -527,12 +565,17 @@ impl Api {
                 Waiting::DeleteRecords(wait) => wait.describe(out),
                 Waiting::Listing(wait) => wait.describe(out),
                 Waiting::Commit(_) => out.number(4),
+                Waiting::Creation(_) => out.number(5),
             }
         }
         for (conn, requests) in &self.appends {
             out.connection(*conn);
             requests.iter().for_each(|request| out.request(*request));
         }
+        out.count(self.queue.len());
+        self.queue
+            .iter()
+            .for_each(|queued| out.request(queued.asked.id));
         for (offset, request) in &self.commits {
             out.number(offset.0);
             out.request(*request);
@@ -638,6 +681,17 @@ impl Rooms {
             endpoint,
         })
     }
+}
+
+/// Is it the controller that decides on such a request?
+fn changes_metadata(api: ApiKey) -> bool {
+    matches!(
+        api,
+        ApiKey::CreateTopics
+            | ApiKey::DeleteTopics
+            | ApiKey::CreatePartitions
+            | ApiKey::InitProducerId
+    )
 }
 
 /// Reads a request's body, all of it.

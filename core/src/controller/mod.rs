@@ -4,6 +4,7 @@
 //! It may run ahead of what is committed, so the response to a request must wait until its records are. Never writes to a log,
 //! never waits and never answers by itself; KIP-500, KIP-631.
 
+mod creation;
 mod directories;
 mod names;
 mod partitions;
@@ -14,6 +15,7 @@ mod topics;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use creation::Creation;
 use directories::LostDirectories;
 pub use names::{check_topic_name, is_internal_topic};
 pub use producer_ids::{PRODUCER_ID_BLOCK, ProducerIdBlock};
@@ -21,11 +23,12 @@ pub use startup::{Registration, STARTUP_RECORDS_MAX, Startup};
 
 use crate::config::Config;
 use crate::ids::{LeaderEpoch, Offset, Uuid};
+use crate::log::Sizes;
 use crate::metadata::{Delta, Image, ReplayError, Topic, features};
 use crate::mutant::Mutants;
 use crate::wire::{ErrorCode, MetadataRecord, Str};
 
-/// The most records that one request may give: they are one batch. As with Kafka.
+/// The most records that one request may give. As with Kafka.
 const REQUEST_RECORDS_MAX: usize = 10_000;
 
 /// At most so many partitions of topics that are gone are forgotten in one piece.
@@ -35,7 +38,7 @@ const FORGOTTEN_AT_ONCE: usize = 1_000;
 pub type VersionedRecord = (MetadataRecord, i16);
 
 /// What a request came to: records to append as one batch (none if nothing changes), and the response to give when they are
-/// committed.
+/// committed. A large creation gives its records later ([`Controller::go_on_creating`]), and its response waits for the last of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome<R> {
     /// Already part of the controller's state.
@@ -81,6 +84,10 @@ pub struct Controller {
     startup: Startup,
     /// Directories that failed and are not dealt with yet.
     lost: Option<LostDirectories>,
+    /// A creation whose records go on in pieces.
+    creation: Option<Creation>,
+    /// The most records that a request may write as one batch.
+    batch_records: usize,
     /// How many topic ids were drawn: each gets another number of the keyed randomness.
     topic_ids: u64,
     /// Topics whose names have `.` or `_`, by their name with every `.` as `_`: two such names would share metrics.
@@ -100,11 +107,24 @@ impl Controller {
             config: config.clone(),
             startup: Startup::default(),
             lost: None,
+            creation: None,
+            batch_records: Sizes::default().metadata_records,
             topic_ids: 0,
             collisions: BTreeMap::new(),
             replicas: BTreeMap::new(),
             removed: Vec::new(),
         }
+    }
+
+    /// Writes at most so many records of a request as one batch. For the simulator.
+    pub fn resize(&mut self, batch_records: usize) {
+        self.batch_records = batch_records;
+    }
+
+    /// True while what was decided earlier still goes on in pieces: no request may change the metadata meanwhile.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.is_creating() || (self.lost.is_some() && self.startup == Startup::Done)
     }
 
     /// The state that decisions are taken on: at or ahead of the committed image.
@@ -185,14 +205,22 @@ impl Controller {
             }
         }
         // A replica never changes its directory here: there are no reassignments and no moves between directories.
-        let created: Vec<Uuid> = delta
-            .partitions_created
-            .iter()
-            .filter_map(|(id, index)| self.image.topics.partition(*id, *index))
-            .flat_map(|partition| partition.directories.iter().copied())
-            .collect();
-        for directory in created {
-            self.count_replica(directory, true);
+        let single = delta.partitions_created.iter();
+        let single = single.filter_map(|(id, index)| self.image.topics.partition(*id, *index));
+        let in_runs = delta.runs.iter().flat_map(|(id, run)| {
+            let topic = self.image.topics.by_id(*id);
+            let partitions = topic.map(|topic| topic.partitions.range(run.clone()));
+            partitions
+                .into_iter()
+                .flatten()
+                .map(|(_, partition)| partition)
+        });
+        let mut created: BTreeMap<Uuid, u64> = BTreeMap::new();
+        for directory in single.chain(in_runs).flat_map(|new| &new.directories) {
+            *created.entry(*directory).or_default() += 1;
+        }
+        for (directory, more) in created {
+            *self.replicas.entry(directory).or_default() += more;
         }
     }
 
@@ -208,7 +236,7 @@ impl Controller {
             match topic.partitions.pop_first() {
                 Some((_, partition)) => {
                     for directory in partition.directories {
-                        self.count_replica(directory, false);
+                        self.forget_replica(directory);
                     }
                 }
                 None => {
@@ -219,15 +247,12 @@ impl Controller {
         forgotten > 0
     }
 
-    fn count_replica(&mut self, directory: Uuid, more: bool) {
-        let count = self.replicas.entry(directory).or_default();
-        *count = if more {
-            *count + 1
-        } else {
-            count.saturating_sub(1)
-        };
-        if *count == 0 {
-            self.replicas.remove(&directory);
+    fn forget_replica(&mut self, directory: Uuid) {
+        if let Some(count) = self.replicas.get_mut(&directory) {
+            *count -= 1;
+            if *count == 0 {
+                self.replicas.remove(&directory);
+            }
         }
     }
 }

@@ -2,17 +2,17 @@
 //!
 //! Moves no partition that exists.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
+use super::creation::Growth;
 use super::placement::Placed;
 use super::topics::{names_once_and_more, timed_out};
 use super::{Controller, Outcome, REQUEST_RECORDS_MAX, Refusal};
+use crate::ids::Uuid;
 use crate::rng::Rng;
 use crate::wire::create_partitions_request::CreatePartitionsTopic;
 use crate::wire::create_partitions_response::CreatePartitionsTopicResult;
-use crate::wire::{
-    CreatePartitionsRequest, CreatePartitionsResponse, ErrorCode, MetadataRecord, Str,
-};
+use crate::wire::{CreatePartitionsRequest, CreatePartitionsResponse, ErrorCode, Str};
 
 impl Controller {
     /// Adds partitions to the topics of `request`, all that may be; says of each why not.
@@ -40,20 +40,24 @@ impl Controller {
             .iter()
             .map(|name| result(name, Err(duplicate.clone())))
             .collect();
-        let mut records = Vec::new();
+        let mut added: Vec<Growth> = Vec::new();
+        let mut extra = BTreeMap::new();
         for topic in request
             .topics
             .iter()
             .filter(|topic| once.contains(&topic.name))
         {
-            let room = REQUEST_RECORDS_MAX.saturating_sub(records.len());
-            let outcome = self.added_partitions(topic, room, rng).map(|added| {
-                if !request.validate_only {
-                    records.extend(self.write(added));
-                }
-            });
+            let records: usize = added.iter().map(Growth::records).sum();
+            let room = REQUEST_RECORDS_MAX.saturating_sub(records);
+            let outcome = self.added_partitions(topic, room, rng, &mut extra);
+            let outcome = outcome.map(|growth| added.push(growth));
             results.push(result(&topic.name, outcome));
         }
+        let records = if request.validate_only {
+            Vec::new()
+        } else {
+            self.grow(added)
+        };
         let response = CreatePartitionsResponse {
             results,
             ..Default::default()
@@ -66,7 +70,8 @@ impl Controller {
         topic: &CreatePartitionsTopic,
         room: usize,
         rng: &Rng,
-    ) -> Result<Vec<MetadataRecord>, Refusal> {
+        extra: &mut BTreeMap<Uuid, u64>,
+    ) -> Result<Growth, Refusal> {
         let existing = self
             .image
             .topics
@@ -98,7 +103,7 @@ impl Controller {
         let placed = match &topic.assignments {
             None => {
                 let factor = i16::try_from(factor).unwrap_or(i16::MAX);
-                self.place(additional, factor, rng, &mut BTreeMap::new())?
+                self.place(additional, factor, rng, extra)?
             }
             Some(assignments) if assignments.len() != additional.unsigned_abs() as usize => {
                 return Err(Refusal::new(
@@ -113,7 +118,7 @@ impl Controller {
                 let replicas = assignments
                     .iter()
                     .map(|assignment| assignment.broker_ids.as_slice());
-                self.place_added(replicas, factor, count)?
+                self.place_added(replicas, factor, count, extra)?
             }
         };
         if placed
@@ -127,10 +132,12 @@ impl Controller {
                 ),
             ));
         }
-        let numbered = (count..).zip(placed);
-        Ok(numbered
-            .map(|(index, placed)| self.new_partition(existing.id, index, placed))
-            .collect())
+        Ok(Growth {
+            id: existing.id,
+            head: VecDeque::new(),
+            next: count,
+            placed: placed.into(),
+        })
     }
 
     fn place_added<'a>(
@@ -138,8 +145,8 @@ impl Controller {
         assignments: impl Iterator<Item = &'a [i32]>,
         factor: usize,
         first: i32,
+        extra: &mut BTreeMap<Uuid, u64>,
     ) -> Result<Vec<Placed>, Refusal> {
-        let mut extra = BTreeMap::new();
         (first..)
             .zip(assignments)
             .map(|(index, replicas)| {
@@ -147,7 +154,7 @@ impl Controller {
                 if self.first_isr(replicas).is_empty() {
                     return Err(Refusal::new(ErrorCode::INVALID_REPLICA_ASSIGNMENT, format!("All brokers specified in the manual partition assignment for partition {index} are fenced or in controlled shutdown.")));
                 }
-                Ok(self.in_directories(replicas.to_vec(), &mut extra))
+                Ok(self.in_directories(replicas.to_vec(), extra))
             })
             .collect()
     }

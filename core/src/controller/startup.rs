@@ -8,6 +8,7 @@ use crate::config::Listener;
 use crate::ids::{NodeId, Offset, Uuid};
 use crate::metadata::features;
 use crate::metadata::{Image, Partition};
+use crate::mutant::{Mutant, Mutants};
 use crate::wire::{
     AbortTransactionRecord, BeginTransactionRecord, BrokerRegistrationChangeRecord,
     EndTransactionRecord, FeatureLevelRecord, MetadataRecord, PartitionChangeRecord,
@@ -74,10 +75,14 @@ impl Controller {
         bootstrap: &[MetadataRecord],
         next: Offset,
         logs_open: bool,
+        mutants: Mutants,
     ) -> Result<Option<Vec<VersionedRecord>>, String> {
         loop {
             let (records, then) = match &self.startup {
-                Startup::Activate => (self.activation(bootstrap)?, Startup::RegisterController),
+                Startup::Activate => (
+                    self.activation(bootstrap, mutants)?,
+                    Startup::RegisterController,
+                ),
                 Startup::RegisterController => {
                     (self.controller_registration(me), Startup::Resign(None))
                 }
@@ -101,16 +106,24 @@ impl Controller {
         }
     }
 
-    fn activation(&self, bootstrap: &[MetadataRecord]) -> Result<Vec<MetadataRecord>, String> {
-        let abort = AbortTransactionRecord {
-            reason: Some("Controller failover".into()),
-            ..Default::default()
-        };
-        let open = self
-            .image
-            .in_transaction()
-            .then(|| MetadataRecord::from(abort));
-        let mut records: Vec<MetadataRecord> = open.into_iter().collect();
+    fn activation(
+        &self,
+        bootstrap: &[MetadataRecord],
+        mutants: Mutants,
+    ) -> Result<Vec<MetadataRecord>, String> {
+        let mut records = Vec::new();
+        if self.image.in_transaction() {
+            let abort = AbortTransactionRecord {
+                reason: Some("Controller failover".into()),
+                ..Default::default()
+            };
+            // What an earlier life began and did not end was never acknowledged, and a part of it is no state that anyone asked for.
+            records.push(if mutants.has(Mutant::EndOpenTransaction) {
+                EndTransactionRecord::default().into()
+            } else {
+                MetadataRecord::from(abort)
+            });
+        }
         if self.image.metadata_version() > 0 {
             refuse_missing(
                 &self.image,

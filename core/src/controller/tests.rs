@@ -15,7 +15,8 @@ use crate::wire::create_topics_request::{
 };
 use crate::wire::delete_topics_request::DeleteTopicState;
 use crate::wire::{
-    CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest, FeatureLevelRecord,
+    CreatePartitionsRequest, CreateTopicsRequest, CreateTopicsResponse, DeleteTopicsRequest,
+    FeatureLevelRecord,
 };
 
 /// A controller and the log that it would have: what was appended is replayed into an image of its own.
@@ -24,6 +25,8 @@ struct World {
     committed: Image,
     log: Vec<Vec<MetadataRecord>>,
     rng: Rng,
+    /// The most records of one batch.
+    batch: usize,
 }
 
 fn bootstrap(features: &[(&'static str, i16)]) -> Vec<MetadataRecord> {
@@ -63,6 +66,7 @@ impl World {
             committed: Image::default(),
             log: Vec::new(),
             rng: Rng::new([9; 32]),
+            batch: 1_000,
         };
         world.start(1);
         world
@@ -76,6 +80,7 @@ impl World {
                 &bootstrap(&[("metadata.version", 30)]),
                 self.committed.offset.next(),
                 true,
+                Mutants::NONE,
             )
             .expect("nothing is missing")
         {
@@ -86,6 +91,7 @@ impl World {
     /// The node stops and comes back with what the log holds.
     fn restart(&mut self, incarnation: u8) {
         self.controller = Controller::new(&self.controller.config);
+        self.controller.resize(self.batch);
         let mut next = 0;
         for batch in &self.log {
             next += batch.len() as i64;
@@ -130,13 +136,31 @@ impl World {
         self.log.push(decoded);
     }
 
-    fn create(&mut self, topics: Vec<CreatableTopic>) -> Vec<(String, ErrorCode, Option<String>)> {
+    /// What is left of a large creation.
+    fn create_further(&mut self) {
+        while let Some(records) = self.controller.go_on_creating() {
+            self.append(records);
+        }
+    }
+
+    fn batches_of(&mut self, records: usize) {
+        self.batch = records;
+        self.controller.resize(records);
+    }
+
+    fn begin_to_create(&mut self, topics: Vec<CreatableTopic>) -> CreateTopicsResponse {
         let request = CreateTopicsRequest {
             topics,
             ..Default::default()
         };
         let outcome = self.controller.create_topics(&request, 7, &self.rng);
         self.append(outcome.records);
+        outcome.response
+    }
+
+    fn create(&mut self, topics: Vec<CreatableTopic>) -> Vec<(String, ErrorCode, Option<String>)> {
+        let response = self.begin_to_create(topics);
+        self.create_further();
         let line = |topic: &crate::wire::create_topics_response::CreatableTopicResult| {
             (
                 topic.name.to_string(),
@@ -144,7 +168,7 @@ impl World {
                 topic.error_message.as_ref().map(ToString::to_string),
             )
         };
-        outcome.response.topics.iter().map(line).collect()
+        response.topics.iter().map(line).collect()
     }
 
     fn delete(&mut self, names: &[&'static str]) -> Vec<(Option<String>, ErrorCode)> {
@@ -239,6 +263,11 @@ enum Step {
     },
     ProducerIds,
     Restart,
+    /// The node dies when so many pieces of a creation are in the log.
+    Cut {
+        partitions: i32,
+        pieces: usize,
+    },
 }
 
 const NAMES: [&str; 5] = ["a", "b.c", "b_c", "", "long-name"];
@@ -250,14 +279,16 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0..NAMES.len(), 0..9).prop_map(|(name, count)| Step::Grow { name, count }),
         1 => Just(Step::ProducerIds),
         1 => Just(Step::Restart),
+        1 => (1..9, 0..6_usize).prop_map(|(partitions, pieces)| Step::Cut { partitions, pieces }),
     ]
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
-    fn the_state_is_the_replay_of_the_log(steps in proptest::collection::vec(step(), 1..30)) {
+    fn the_state_is_the_replay_of_the_log(batch in 1..6_usize, steps in proptest::collection::vec(step(), 1..30)) {
         let mut world = World::started(&[]);
+        world.batches_of(batch);
         for (nth, step) in steps.into_iter().enumerate() {
             match step {
                 Step::Create { name, partitions, property } => {
@@ -271,12 +302,26 @@ proptest! {
                     let request = CreatePartitionsRequest { topics: vec![CreatePartitionsTopic { name: NAMES[name].into(), count, ..Default::default() }], timeout_ms: 1000, ..Default::default() };
                     let outcome = world.controller.create_partitions(&request, &world.rng);
                     world.append(outcome.records);
+                    world.create_further();
                 }
                 Step::ProducerIds => {
                     let outcome = world.controller.allocate_producer_ids(1, 4);
                     world.append(outcome.records);
                 }
                 Step::Restart => world.restart(nth as u8 + 2),
+                Step::Cut { partitions, pieces } => {
+                    world.begin_to_create(vec![topic("cut", partitions)]);
+                    for _ in 0..pieces {
+                        if let Some(records) = world.controller.go_on_creating() {
+                            world.append(records);
+                        }
+                    }
+                    let whole = !world.controller.is_creating();
+                    world.restart(nth as u8 + 2);
+                    let there = world.committed.topics.by_name("cut").map(|topic| topic.partitions.len() as i32);
+                    prop_assert_eq!(there, whole.then_some(partitions));
+                    world.delete(&["cut"]);
+                }
             }
             world.check();
             for topic in world.committed.topics.iter() {

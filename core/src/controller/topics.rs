@@ -2,8 +2,9 @@
 //!
 //! Decides nothing about logs on disk.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use super::creation::Growth;
 use super::names::{self, CLUSTER_METADATA};
 use super::placement::Placed;
 use super::{Controller, Outcome, REQUEST_RECORDS_MAX, Refusal, VersionedRecord};
@@ -31,9 +32,7 @@ type OnceAndMore<'a, T> = (BTreeSet<&'a T>, BTreeSet<&'a T>);
 
 /// A topic that may be created.
 struct NewTopic {
-    id: Uuid,
-    records: Vec<MetadataRecord>,
-    partitions: usize,
+    growth: Growth,
     factor: usize,
     configs: BTreeMap<String, String>,
 }
@@ -65,7 +64,7 @@ impl Controller {
             return excessive(request, why);
         }
         let mut results = Vec::with_capacity(request.topics.len());
-        let mut created = Vec::new();
+        let mut created: Vec<Growth> = Vec::new();
         let mut placed = BTreeMap::new();
         // Two new names of one request do not collide with each other, as with Kafka: all are checked before one is created.
         let checked: Vec<_> = wanted
@@ -76,19 +75,19 @@ impl Controller {
             match name.and_then(|()| self.new_topic(topic, rng, &mut placed)) {
                 Ok(new) => {
                     results.push(self.created(topic, &new, version));
-                    created.extend(new.records);
+                    created.push(new.growth);
                 }
                 Err(refusal) => results.push(not_created(&topic.name, &refusal)),
             }
         }
-        if created.len() > REQUEST_RECORDS_MAX {
+        if created.iter().map(Growth::records).sum::<usize>() > REQUEST_RECORDS_MAX {
             let why = "Unable to perform excessively large batch operation.";
             return excessive(request, why);
         }
         let records = if request.validate_only {
             Vec::new()
         } else {
-            self.write(created)
+            self.grow(created)
         };
         let duplicate = Refusal::new(ErrorCode::INVALID_REQUEST, "Duplicate topic name.");
         results.extend(twice.iter().map(|name| not_created(name, &duplicate)));
@@ -169,20 +168,16 @@ impl Controller {
         let configs = self.new_configs(topic)?;
         let placed = self.place_new(topic, rng, extra)?;
         let factor = placed.first().map_or(0, |placed| placed.replicas.len());
-        let partitions = placed.len();
         let id = self.next_topic_id(rng);
         // Nothing that outlives the request may hold its frame.
         let name = topic.name.detached();
-        let mut records = Vec::with_capacity(1 + configs.len() + partitions);
-        records.push(
-            TopicRecord {
-                name: name.clone(),
-                topic_id: id,
-                ..Default::default()
-            }
-            .into(),
-        );
-        records.extend(configs.iter().map(|(property, value)| {
+        let record = TopicRecord {
+            name: name.clone(),
+            topic_id: id,
+            ..Default::default()
+        };
+        let mut head = VecDeque::from([record.into()]);
+        head.extend(configs.iter().map(|(property, value)| {
             let record = ConfigRecord {
                 resource_type: Resource::TOPIC,
                 resource_name: name.clone(),
@@ -192,13 +187,14 @@ impl Controller {
             };
             record.into()
         }));
-        for (index, placed) in (0..).zip(placed) {
-            records.push(self.new_partition(id, index, placed));
-        }
-        Ok(NewTopic {
+        let growth = Growth {
             id,
-            records,
-            partitions,
+            head,
+            next: 0,
+            placed: placed.into(),
+        };
+        Ok(NewTopic {
+            growth,
             factor,
             configs,
         })
@@ -423,9 +419,9 @@ impl Controller {
         };
         CreatableTopicResult {
             name: topic.name.clone(),
-            topic_id: new.id,
+            topic_id: new.growth.id,
             error_message: None,
-            num_partitions: i32::try_from(new.partitions).unwrap_or(i32::MAX),
+            num_partitions: i32::try_from(new.growth.placed.len()).unwrap_or(i32::MAX),
             replication_factor: i16::try_from(new.factor).unwrap_or(i16::MAX),
             configs: Some(if version >= CONFIGS_FROM {
                 described().collect()

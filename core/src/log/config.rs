@@ -92,6 +92,8 @@ pub struct Sizes {
     pub frontier_bytes: u64,
     /// [`StoreConfig::fenced_logs`].
     pub fenced_logs: usize,
+    /// Records in a batch of the metadata log: what a request brings beyond goes on in further batches of one transaction.
+    pub metadata_records: usize,
 }
 
 impl Default for Sizes {
@@ -103,6 +105,7 @@ impl Default for Sizes {
             cold_files: deployed.cold_files,
             frontier_bytes: deployed.frontier_bytes,
             fenced_logs: deployed.fenced_logs,
+            metadata_records: 1_000,
         }
     }
 }

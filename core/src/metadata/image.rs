@@ -7,14 +7,15 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::features;
-use super::{Delta, Partition, Topics};
+use super::transaction::Transaction;
+use super::{Delta, Partition, Topic, Topics};
 use crate::ids::Uuid;
 use crate::ids::{LeaderEpoch, Offset};
 use crate::mutant::{Mutant, Mutants};
 use crate::wire::{
     AccessControlEntryRecord, BrokerRegistrationChangeRecord, ClientQuotaRecord, ConfigRecord,
     DelegationTokenRecord, F64Bits, FeatureLevelRecord, MetadataRecord, RegisterBrokerRecord,
-    RegisterControllerRecord, Str, TopicRecord, UserScramCredentialRecord,
+    RegisterControllerRecord, Str, UserScramCredentialRecord,
 };
 
 /// What has properties: Kafka's resource type and a name.
@@ -116,8 +117,8 @@ pub struct Image {
     pub quotas: BTreeMap<(QuotaEntity, Str), F64Bits>,
     /// Delegation tokens by id.
     pub tokens: BTreeMap<Str, DelegationTokenRecord>,
-    /// The records of a transaction that has not ended (KIP-868): not part of the image before it does.
-    transaction: Option<Vec<MetadataRecord>>,
+    /// A transaction that has not ended (KIP-868): not part of the image before it does.
+    transaction: Option<Transaction>,
 }
 
 impl Default for Image {
@@ -214,23 +215,21 @@ impl Image {
                 Err(broken("a metadata transaction begins inside another"))
             }
             (MetadataRecord::BeginTransaction(_), open @ None) => {
-                *open = Some(Vec::new());
+                *open = Some(Transaction::default());
                 Ok(())
             }
             (MetadataRecord::EndTransaction(_), open) => {
-                let records = open
+                let ended = open
                     .take()
                     .ok_or_else(|| broken("a metadata transaction ends that never began"))?;
-                records
-                    .into_iter()
-                    .try_for_each(|record| self.apply_now(record, delta))
+                self.end(ended, delta)
             }
             (MetadataRecord::AbortTransaction(_), open) => open
                 .take()
                 .map(|_| ())
                 .ok_or_else(|| broken("a metadata transaction is aborted that never began")),
-            (record, Some(records)) => {
-                records.push(record);
+            (record, Some(open)) => {
+                open.take(record, &self.topics);
                 Ok(())
             }
             (record, None) => self.apply_now(record, delta),
@@ -239,7 +238,9 @@ impl Image {
 
     fn apply_now(&mut self, record: MetadataRecord, delta: &mut Delta) -> Result<(), ReplayError> {
         match record {
-            MetadataRecord::Topic(record) => return self.create_topic(record, delta),
+            MetadataRecord::Topic(record) => {
+                return self.create_topic(Topic::of(record), delta);
+            }
             MetadataRecord::RemoveTopic(record) => {
                 return self.remove_topic(record.topic_id, delta);
             }
@@ -318,15 +319,32 @@ impl Image {
         Ok(())
     }
 
-    fn create_topic(&mut self, record: TopicRecord, delta: &mut Delta) -> Result<(), ReplayError> {
-        if self.topics.id(&record.name).is_some() {
+    /// Shows what a transaction brought.
+    fn end(&mut self, ended: Transaction, delta: &mut Delta) -> Result<(), ReplayError> {
+        for topic in ended.created.into_values() {
+            delta.note_run(topic.id, &topic.partitions);
+            self.create_topic(topic, delta)?;
+        }
+        for (id, partitions) in ended.grown {
+            delta.note_run(id, &partitions);
+            let topic = self.topics.topic_mut(id).ok_or_else(|| unknown_topic(id))?;
+            topic.partitions.extend(partitions);
+        }
+        ended
+            .rest
+            .into_iter()
+            .try_for_each(|record| self.apply_now(record, delta))
+    }
+
+    fn create_topic(&mut self, topic: Topic, delta: &mut Delta) -> Result<(), ReplayError> {
+        if self.topics.id(&topic.name).is_some() {
             return Err(broken(format!(
                 "a record creates topic {}, which is there already",
-                record.name
+                topic.name
             )));
         }
-        delta.topics_created.insert(record.topic_id);
-        self.topics.create(record);
+        delta.topics_created.insert(topic.id);
+        self.topics.insert(topic);
         Ok(())
     }
 

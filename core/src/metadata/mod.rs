@@ -8,6 +8,7 @@ pub mod features;
 pub mod image;
 pub mod listing;
 pub mod topics;
+mod transaction;
 
 pub use delta::Delta;
 pub use image::{Image, ReplayError, Resource};

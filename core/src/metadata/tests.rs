@@ -138,6 +138,64 @@ fn a_transaction_shows_nothing_before_it_ends() {
 }
 
 #[test]
+fn a_transaction_gives_what_its_records_give_without_one() {
+    let foo = || {
+        [
+            topic("foo", FOO),
+            partition(FOO, 0),
+            config(Resource::TOPIC, "foo", "retention.ms", Some("5")),
+            partition(FOO, 1),
+        ]
+    };
+    let bar = Uuid([8; 16]);
+    let change = PartitionChangeRecord {
+        partition_id: 0,
+        topic_id: bar,
+        leader: -1,
+        ..Default::default()
+    };
+    let removal = RemoveTopicRecord {
+        topic_id: FOO,
+        ..Default::default()
+    };
+    let cases: [Vec<MetadataRecord>; 5] = [
+        vec![topic("bar", bar), partition(bar, 0), partition(bar, 1)],
+        vec![partition(FOO, 2), partition(FOO, 3), topic("bar", bar)],
+        vec![
+            topic("bar", bar),
+            config(Resource::TOPIC, "bar", "retention.ms", Some("7")),
+            partition(bar, 0),
+            change.into(),
+            partition(bar, 1),
+        ],
+        vec![partition(FOO, 1), partition(FOO, 2)],
+        vec![removal.into(), topic("foo", bar), partition(bar, 0)],
+    ];
+    for records in cases {
+        let (plain, _) = replay(foo().into_iter().chain(records.clone()));
+        let (mut image, _) = replay(foo());
+        let mut delta = Delta::default();
+        let begin = BeginTransactionRecord::default().into();
+        let end = EndTransactionRecord::default().into();
+        let before = image.topics.clone();
+        for record in [begin].into_iter().chain(records) {
+            image.apply(record, &mut delta).expect("it can follow");
+        }
+        assert!(image.topics == before && delta.is_empty());
+        image.apply(end, &mut delta).expect("it can end");
+        assert_eq!(image, plain);
+        let known = delta.partitions.iter().copied();
+        let in_runs = delta.runs.iter().cloned();
+        let in_runs = in_runs.flat_map(|(id, run)| run.map(move |index| (id, index)));
+        let told: std::collections::BTreeSet<_> = known.chain(in_runs).collect();
+        for (id, index, partition) in image.topics.partitions_after(None) {
+            let old = before.partition(id, index) == Some(partition);
+            assert!(old || told.contains(&(id, index)), "{id} {index}");
+        }
+    }
+}
+
+#[test]
 fn records_that_cannot_follow_are_refused() {
     let twice = vec![topic("foo", FOO), topic("foo", Uuid([8; 16]))];
     let fence = FenceBrokerRecord {
@@ -160,6 +218,23 @@ fn records_that_cannot_follow_are_refused() {
         (twice, "which is there already"),
         (vec![fence.into()], "not registered"),
         (vec![EndTransactionRecord::default().into()], "never began"),
+        (
+            vec![
+                BeginTransactionRecord::default().into(),
+                topic("foo", FOO),
+                topic("foo", Uuid([8; 16])),
+                EndTransactionRecord::default().into(),
+            ],
+            "which is there already",
+        ),
+        (
+            vec![
+                BeginTransactionRecord::default().into(),
+                partition(FOO, 0),
+                EndTransactionRecord::default().into(),
+            ],
+            "does not exist",
+        ),
     ];
     for (records, expected) in cases {
         let mut image = Image::default();

@@ -122,14 +122,9 @@ impl Topics {
         })
     }
 
-    pub(super) fn create(&mut self, record: TopicRecord) {
-        let topic = Topic {
-            id: record.topic_id,
-            name: record.name.clone(),
-            partitions: BTreeMap::new(),
-        };
-        self.ids.insert(record.name, record.topic_id);
-        self.by_id.insert(record.topic_id, topic);
+    pub(super) fn insert(&mut self, topic: Topic) {
+        self.ids.insert(topic.name.clone(), topic.id);
+        self.by_id.insert(topic.id, topic);
     }
 
     pub(super) fn remove(&mut self, id: Uuid) -> Option<Topic> {
@@ -144,6 +139,17 @@ impl Topics {
 
     pub(super) fn topics_mut(&mut self) -> impl Iterator<Item = &mut Topic> {
         self.by_id.values_mut()
+    }
+}
+
+impl Topic {
+    /// A topic as its record gives it: without partitions.
+    pub(super) fn of(record: TopicRecord) -> Topic {
+        Topic {
+            id: record.topic_id,
+            name: record.name,
+            partitions: BTreeMap::new(),
+        }
     }
 }
 

@@ -42,6 +42,7 @@ impl Node {
         let image = self.image();
         digest.add(image.offset.0);
         digest.add(i64::from(image.epoch.0));
+        digest.add(i64::from(image.in_transaction()));
         digest.count(image.topics.len());
         for topic in image.topics.iter() {
             digest.bytes(&topic.id.0);

@@ -1,6 +1,7 @@
 //! Whole stories through wire bytes: a client's frames in, a broker's frames out, over a disk in memory.
 
 mod connections;
+mod creation;
 mod disk;
 mod durability;
 mod fetch_sessions;

@@ -4,7 +4,7 @@
 //! missing, deletes what no topic has any more, and begins the epochs that this node leads. Goes on in pieces, so that a step
 //! stays short with many partitions.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
 
 use super::Partitions;
@@ -29,6 +29,8 @@ pub struct Replicas {
     /// Logs that were found and are still to be compared with the metadata.
     compare: Range<u32>,
     changed: BTreeSet<(Uuid, i32)>,
+    /// New partitions that came many at once, by topic.
+    runs: VecDeque<(Uuid, Range<i32>)>,
     removed: Vec<(Uuid, i32)>,
     /// Topics that are gone, with the partitions that are not dealt with yet.
     removed_topics: Vec<Topic>,
@@ -52,6 +54,7 @@ impl Replicas {
             found: false,
             compare: 0..0,
             changed: BTreeSet::new(),
+            runs: VecDeque::new(),
             removed: Vec::new(),
             removed_topics: Vec::new(),
             configured: BTreeMap::new(),
@@ -63,6 +66,7 @@ impl Replicas {
     /// Notes what committed records have changed.
     pub fn note(&mut self, image: &Image, delta: Delta) {
         self.changed.extend(delta.partitions);
+        self.runs.extend(delta.runs);
         self.removed_topics.extend(delta.topics_removed);
         for resource in delta.configs {
             if resource.kind == Resource::BROKER {
@@ -92,6 +96,7 @@ impl Replicas {
     pub fn has_work(&self) -> bool {
         let settled = self.compare.is_empty()
             && self.changed.is_empty()
+            && self.runs.is_empty()
             && self.removed.is_empty()
             && self.removed_topics.is_empty()
             && self.configured.is_empty()
@@ -118,7 +123,7 @@ impl Replicas {
                 self.remove(cx, store, partitions, (id, index), &mut released);
             } else if let Some(log) = self.compare.next() {
                 self.compare(store, image, LogId(log));
-            } else if let Some(at) = self.changed.pop_first() {
+            } else if let Some(at) = self.next_changed() {
                 self.assign(cx, &mut properties, store, partitions, at, &mut released);
             } else if let Some((id, index)) = self.next_configured(image) {
                 let Some(partition) = partitions.find_mut(id, PartitionIndex(index)) else {
@@ -147,6 +152,19 @@ impl Replicas {
                 return Some((topic.id, index));
             }
             self.removed_topics.pop();
+        }
+        None
+    }
+
+    fn next_changed(&mut self) -> Option<(Uuid, i32)> {
+        if let Some(at) = self.changed.pop_first() {
+            return Some(at);
+        }
+        while let Some((id, run)) = self.runs.front_mut() {
+            if let Some(index) = run.next() {
+                return Some((*id, index));
+            }
+            self.runs.pop_front();
         }
         None
     }

@@ -3,7 +3,7 @@
 //! Owns the rule R as far as clients can see it. A name may be used again when its topic was deleted: that is another topic, with
 //! another number.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use trialog_core::wire::batch::Compression;
 
@@ -88,8 +88,8 @@ pub(super) struct TopicModel {
     pub(super) state: TopicState,
     /// Partitions that were acknowledged.
     partitions: i32,
-    /// The greatest count that was asked for.
-    asked: i32,
+    /// The counts that were asked for: a creation brings all its partitions or none.
+    asked: BTreeSet<i32>,
     pub(super) rules: TopicRules,
 }
 
@@ -99,7 +99,7 @@ impl Judge {
         self.topics.entry(topic).or_insert(TopicModel {
             state: TopicState::Creating,
             partitions: 0,
-            asked: partitions,
+            asked: BTreeSet::from([partitions]),
             rules,
         });
     }
@@ -117,7 +117,7 @@ impl Judge {
     /// The admin asks for more partitions.
     pub fn growing(&mut self, topic: TopicNo, partitions: i32) {
         if let Some(model) = self.topics.get_mut(&topic) {
-            model.asked = model.asked.max(partitions);
+            model.asked.insert(partitions);
         }
     }
 
@@ -225,16 +225,19 @@ impl Judge {
             }
         }
         for (topic, count) in listed {
-            match self.topics.get(topic).map(|model| model.asked) {
+            let asked = self.topics.get(topic).map(|model| &model.asked);
+            match asked.map(|asked| asked.contains(count)) {
                 None => self.violate(
                     Invariant::Replay,
                     format!("{who} listed t{topic}, which nobody asked for"),
                 ),
-                Some(asked) if *count > asked => self.violate(
+                Some(false) => self.violate(
                     Invariant::Replay,
-                    format!("{who} listed t{topic} with {count} partitions, nobody asked for more than {asked}"),
+                    format!(
+                        "{who} listed t{topic} with {count} partitions, nobody asked for so many"
+                    ),
                 ),
-                Some(_) => self.created(*topic, *count),
+                Some(true) => self.created(*topic, *count),
             }
         }
     }

@@ -136,6 +136,8 @@ pub(crate) struct World {
     cut: Cut,
     /// A process that ended starts again by itself; not always in scripts.
     restarts: bool,
+    /// How the process dies in the next metadata transaction, if it does.
+    ambush: Option<Fault>,
 }
 
 impl World {
@@ -211,6 +213,7 @@ impl World {
             log: keep_log.then(Vec::new),
             cut: Cut::Drawn,
             restarts: true,
+            ambush: None,
         };
         world.schedule(0, Event::Start { life: 0 });
         for client in 0..world.clients.len() {

@@ -42,7 +42,10 @@ impl World {
         }
         self.effects = effects;
         match stepped {
-            Ok(()) => self.schedule_wakeup(),
+            Ok(()) => {
+                self.schedule_wakeup();
+                self.spring();
+            }
             Err(panic) => self.judge.violate(
                 Invariant::NodeInvariant,
                 format!("the node panicked: {panic}"),

@@ -195,6 +195,11 @@ impl World {
         "from the next start on".to_owned()
     }
 
+    pub(crate) fn script_batches(&mut self, records: usize) -> String {
+        self.machine.set_metadata_records(records);
+        "from the next start on".to_owned()
+    }
+
     /// The byte at `at` of the first sealed segment of a log turns over.
     pub(crate) fn script_rot(&mut self, dir: &str, at: usize) -> String {
         let disk = &mut self.machine.disk;

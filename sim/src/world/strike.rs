@@ -24,6 +24,9 @@ impl World {
         if fault == Fault::PowerCut && self.slows_first() {
             return;
         }
+        if matches!(fault, Fault::PowerCut | Fault::ProcessCrash) && self.lies_in_wait(fault) {
+            return;
+        }
         let lasting = lasts(&mut self.choices, fault);
         match fault {
             Fault::ProcessCrash | Fault::PowerCut => {
@@ -143,6 +146,29 @@ impl World {
         match self.choices.below(3, Subsystem::FaultShape, 110) {
             0 => self.machine.disk.set_contended(),
             _ => self.machine.disk.set_full(true),
+        }
+    }
+
+    /// Some deaths come in the middle of a metadata transaction, which is short: they wait for the next.
+    fn lies_in_wait(&mut self, death: Fault) -> bool {
+        if self.ambush.is_some() || self.choices.below(4, Subsystem::FaultShape, 211) > 0 {
+            return false;
+        }
+        self.note(|| format!("FAULT {} in the next metadata transaction", death.name()));
+        self.ambush = Some(death);
+        true
+    }
+
+    /// Lets a death come that has waited for this moment.
+    pub(super) fn spring(&mut self) {
+        let in_transaction = |node: &Node| node.in_transaction();
+        if self.ambush.is_none() || !self.machine.node().is_some_and(in_transaction) {
+            return;
+        }
+        if let Some(death) = self.ambush.take() {
+            let span = 2 * self.pace.sync + 4 * self.pace.piece;
+            let after = self.choices.below(span, Subsystem::FaultShape, 212);
+            self.schedule(self.now + after, Event::Fault(death));
         }
     }
 

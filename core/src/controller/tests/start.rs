@@ -48,7 +48,7 @@ fn a_start_waits_for_the_logs_and_refuses_levels_that_it_lacks() {
     let mut controller = Controller::new(&config);
     let plain = bootstrap(&[("metadata.version", 30)]);
     while controller
-        .startup(&me(1), &plain, Offset(0), false)
+        .startup(&me(1), &plain, Offset(0), false, Mutants::NONE)
         .expect("nothing is missing")
         .is_some()
     {}
@@ -61,7 +61,7 @@ fn a_start_waits_for_the_logs_and_refuses_levels_that_it_lacks() {
         ("transaction.version", 2),
     ]);
     let refused = controller
-        .startup(&me(1), &levels, Offset(0), true)
+        .startup(&me(1), &levels, Offset(0), true, Mutants::NONE)
         .expect_err("levels that are not implemented");
     assert!(
         refused.contains("group.version=1, transaction.version=2"),
@@ -74,11 +74,11 @@ fn a_start_waits_for_the_logs_and_refuses_levels_that_it_lacks() {
     let no_level = bootstrap(&[("group.version", 0)]);
     let mut controller = Controller::new(&config);
     let refused = controller
-        .startup(&me(1), &no_level, Offset(0), true)
+        .startup(&me(1), &no_level, Offset(0), true, Mutants::NONE)
         .expect_err("no metadata.version");
     assert!(refused.contains("format"), "{refused}");
     let mut controller = Controller::new(&config);
-    let latest = controller.startup(&me(1), &[], Offset(0), true);
+    let latest = controller.startup(&me(1), &[], Offset(0), true, Mutants::NONE);
     assert_eq!(
         latest
             .expect("the latest level")
@@ -113,7 +113,7 @@ fn a_replica_whose_directory_is_gone_does_not_lead() {
     };
     while let Some(records) = world
         .controller
-        .startup(&me, &[], world.committed.offset.next(), true)
+        .startup(&me, &[], world.committed.offset.next(), true, Mutants::NONE)
         .expect("fine")
     {
         world.append(records);
@@ -193,6 +193,7 @@ fn an_open_transaction_is_aborted_and_the_bootstrap_repeated() {
             &bootstrap(&[("metadata.version", 30)]),
             Offset(1),
             true,
+            Mutants::NONE,
         )
         .expect("fine")
         .expect("records");

@@ -453,3 +453,54 @@ fn partitions_are_added_and_never_taken() {
     );
     world.check();
 }
+
+#[test]
+fn a_large_creation_goes_on_in_pieces_of_one_transaction() {
+    let mut world = World::started(&[]);
+    world.batches_of(4);
+    let few = world.create(vec![topic("few", 3)]);
+    assert_eq!(few[0].1, ErrorCode::NONE);
+    let at = world.log.len();
+    assert_eq!(world.log[at - 1].len(), 4, "what fits one batch is one");
+    let many = world.create(vec![topic("a", 5), topic("b", 1)]);
+    assert!(many.iter().all(|(_, code, _)| *code == ErrorCode::NONE));
+    let ids = |batch: &Vec<MetadataRecord>| batch.iter().map(MetadataRecord::id).collect();
+    let batches: Vec<Vec<i16>> = world.log[at..].iter().map(ids).collect();
+    assert_eq!(batches, [vec![23, 2, 3, 3], vec![3, 3, 3, 2], vec![3, 24]]);
+    world.check();
+
+    // A metadata version without transactions.
+    world
+        .controller
+        .image
+        .features
+        .insert("metadata.version".into(), 12);
+    world.begin_to_create(vec![topic("c", 9)]);
+    assert!(!world.controller.is_creating());
+    assert_eq!(world.log.last().map(Vec::len), Some(10));
+}
+
+#[test]
+fn directories_of_later_topics_of_a_request_know_of_the_earlier_ones() {
+    let mut world = World::started(&[]);
+    world.create(vec![topic("a", 1), topic("b", 1)]);
+    let more = |name: &'static str, count| CreatePartitionsTopic {
+        name: name.into(),
+        count,
+        assignments: None,
+        ..Default::default()
+    };
+    let request = CreatePartitionsRequest {
+        topics: vec![more("a", 2), more("b", 2)],
+        timeout_ms: 1000,
+        ..Default::default()
+    };
+    let outcome = world.controller.create_partitions(&request, &world.rng);
+    world.append(outcome.records);
+    world.check();
+    assert!(
+        world.controller.replicas.values().all(|count| *count == 2),
+        "{:?}",
+        world.controller.replicas
+    );
+}

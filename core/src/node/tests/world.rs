@@ -13,6 +13,7 @@ use crate::io::{
     Boot, CloseReason, CloseWhy, DiskError, DiskOp, Effect, Effects, Halt, Input, ListenerBoot,
     LogDirBoot,
 };
+use crate::log::Sizes;
 use crate::mark::Mark;
 use crate::node::Node;
 use crate::time::{Instant, Now, WallMs};
@@ -37,6 +38,7 @@ pub struct World {
     /// The disk has no room: nothing grows until this is false.
     pub full: bool,
     config: Config,
+    sizes: Sizes,
     lives: u8,
     disk: Disk,
     conns: u64,
@@ -62,12 +64,17 @@ impl World {
 
     /// As [`World::ready`], with properties of its own.
     pub fn with(properties: &[(&str, &str)]) -> World {
+        World::sized(properties, Sizes::default())
+    }
+
+    /// As [`World::with`], with sizes of its own.
+    pub fn sized(properties: &[(&str, &str)], sizes: Sizes) -> World {
         let mut disk = Disk::default();
         disk.add_root(ROOT);
         let config = Config::single(1, &["/data"], properties).unwrap();
         super::format(&mut disk, ROOT, &config);
         let mut world = World {
-            node: World::node(&config, 1),
+            node: World::node(&config, 1).with_sizes(sizes),
             now: Now {
                 mono: Instant(1),
                 wall: WallMs(1_700_000_000_000),
@@ -79,6 +86,7 @@ impl World {
             hold_syncs: false,
             full: false,
             config,
+            sizes,
             lives: 1,
             disk,
             conns: 0,
@@ -110,7 +118,7 @@ impl World {
         self.halted = None;
         self.hold_syncs = false;
         self.lives += 1;
-        self.node = World::node(&self.config, self.lives);
+        self.node = World::node(&self.config, self.lives).with_sizes(self.sizes);
         self.start();
     }
 
