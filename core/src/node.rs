@@ -106,6 +106,7 @@ impl Node {
     pub fn with_sizes(mut self, sizes: Sizes) -> Node {
         self.rooms.store.resize(sizes);
         self.rooms.controller.resize(sizes.metadata_records);
+        self.api.resize(sizes.appends);
         self
     }
 
@@ -199,7 +200,8 @@ impl Node {
             self.assign_partitions(cx);
             return true;
         }
-        self.start_further(cx)
+        self.api.go_on_appending(&mut self.rooms, cx)
+            || self.start_further(cx)
             || self.create_further(cx)
             || self.retire_directories(cx)
             || self.rooms.controller.forget_removed()

@@ -252,6 +252,7 @@ fn sizes(draw: &mut Draw<'_>) -> Sizes {
         frontier_bytes: draw.pick(&[deployed.frontier_bytes, 30_000, 2000], 128),
         fenced_logs: draw.pick(&[deployed.fenced_logs, 1, 3], 129),
         metadata_records: draw.pick(&[deployed.metadata_records, 1, 3], 131),
+        appends: draw.pick(&[deployed.appends, 1, 2], 132),
     }
 }
 

@@ -3,7 +3,7 @@
 //! Owns a request from its arrival to its answer: a partition is answered when its new start is durable. Never removes a
 //! byte: the log does, when whole segments lie before the start.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Api, Asked, Rooms, Waiting};
 use crate::controller::is_internal_topic;
@@ -26,7 +26,7 @@ pub(super) struct DeleteRecordsWait {
     deadline: Instant,
     response: DeleteRecordsResponse,
     /// Partitions that are not done: their log, and where in the answer they belong.
-    open: Vec<(LogId, usize, usize)>,
+    open: BTreeSet<(LogId, usize, usize)>,
 }
 
 enum Deletion {
@@ -47,7 +47,7 @@ impl Api {
             asked,
             deadline: cx.now.mono + super::millis(request.timeout_ms),
             response: DeleteRecordsResponse::default(),
-            open: Vec::new(),
+            open: BTreeSet::new(),
         };
         for (topic, offsets) in last_mentions(request) {
             let mut partitions = Vec::with_capacity(offsets.len());
@@ -57,7 +57,7 @@ impl Api {
                     Ok(Deletion::Done(start)) => (start.0, ErrorCode::NONE),
                     Ok(Deletion::Later(log)) => {
                         let place = (log, wait.response.topics.len(), partitions.len());
-                        wait.open.push(place);
+                        wait.open.insert(place);
                         (-1, ErrorCode::REQUEST_TIMED_OUT)
                     }
                     Err(error) => (-1, error),
@@ -99,11 +99,13 @@ impl Api {
                 .usable(None)
                 .and_then(|()| rooms.view(log).map(|view| view.start)),
         };
-        for (of, topic, partition) in &wait.open {
-            if *of != log {
-                continue;
+        while let Some(place) = wait.open.range((log, 0, 0)..).next().copied() {
+            let (of, topic, partition) = place;
+            if of != log {
+                break;
             }
-            let result = &mut wait.response.topics[*topic].partitions[*partition];
+            wait.open.remove(&place);
+            let result = &mut wait.response.topics[topic].partitions[partition];
             match outcome {
                 Ok(start) => {
                     result.low_watermark = start.0;
@@ -112,7 +114,6 @@ impl Api {
                 Err(error) => result.error_code = error,
             }
         }
-        wait.open.retain(|(of, _, _)| *of != log);
         if wait.open.is_empty()
             && let Some(Waiting::DeleteRecords(wait)) = self.requests.remove(&request)
         {

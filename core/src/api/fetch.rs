@@ -4,6 +4,8 @@
 //! move, never by a scan; one whose records must come from disk waits for those reads. It takes what room for answers is free and
 //! at least one batch: nothing waits for room while it holds some. Decides no rule of a partition.
 
+use std::collections::BTreeMap;
+
 use super::connection::Answer;
 use super::{Api, Asked, Rooms, Waiting};
 use crate::fetch::session::{FetchContext, LOOKED_AT, NO_SESSION, SessionRequest};
@@ -46,6 +48,18 @@ pub(super) struct FetchWait {
     reading: usize,
     /// It waits on its partitions.
     watching: bool,
+    /// Where its slots are while it waits.
+    places: Places,
+}
+
+/// Where the slots of a fetch that waits are, so that each of thousands of partitions finds its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Places {
+    by_log: BTreeMap<LogId, usize>,
+    /// In a session alone.
+    by_key: BTreeMap<FetchKey, usize>,
+    /// What all of them have that counts towards `min_bytes`.
+    readable: u64,
 }
 
 /// One partition of a fetch.
@@ -103,6 +117,7 @@ impl Api {
             slots: Vec::with_capacity(asks.len()),
             reading: 0,
             watching: false,
+            places: Places::default(),
         };
         let mut refused = Vec::new();
         for (key, ask) in asks {
@@ -187,9 +202,15 @@ impl Api {
                 partition.watch(wait.asked.id);
             }
         }
-        for slot in &mut wait.slots {
+        let places = &mut wait.places;
+        for (at, slot) in wait.slots.iter_mut().enumerate() {
             // What was read is read again when there is enough: the fetch holds nothing while it waits.
             slot.result.records = Parts::new();
+            places.readable += slot.readable;
+            places.by_log.extend(slot.log.map(|log| (log, at)));
+            if session.is_some() {
+                places.by_key.insert(slot.result.key.clone(), at);
+            }
         }
         wait.watching = true;
         self.timers.insert((wait.deadline, wait.asked.id));
@@ -205,15 +226,17 @@ impl Api {
             return;
         }
         let most = wait.max_bytes;
-        let Some(slot) = wait.slots.iter_mut().find(|slot| slot.log == Some(log)) else {
+        let at = wait.places.by_log.get(&log);
+        let Some(slot) = at.and_then(|at| wait.slots.get_mut(*at)) else {
             return;
         };
+        let before = slot.readable;
         // What must come from disk is not the news that the fetch waits for: it is counted, and read when the wait ends.
         slot.read(rooms, cx, log, most, true);
         slot.result.records = Parts::new();
         let urgent = slot.is_urgent();
-        let bytes: u64 = wait.slots.iter().map(|slot| slot.readable).sum();
-        if (urgent || bytes >= wait.min_bytes)
+        wait.places.readable = wait.places.readable - before + slot.readable;
+        if (urgent || wait.places.readable >= wait.min_bytes)
             && let Some(Waiting::Fetch(wait)) = self.requests.remove(&id)
         {
             cx.out.mark(Mark::FetchWokenByAppend);
@@ -263,9 +286,17 @@ impl Api {
         let Some(ask) = self.sessions.take(session, &key) else {
             return;
         };
-        match wait.slots.iter_mut().find(|slot| slot.result.key == key) {
-            Some(slot) => slot.log = Some(log),
-            None => wait.slots.push(Slot::new(key, ask, Ok(log))),
+        let Places { by_log, by_key, .. } = &mut wait.places;
+        match by_key.get(&key).map(|at| (*at, wait.slots.get_mut(*at))) {
+            Some((at, Some(slot))) => {
+                slot.log = Some(log);
+                by_log.insert(log, at);
+            }
+            Some((_, None)) | None => {
+                by_log.insert(log, wait.slots.len());
+                by_key.insert(key.clone(), wait.slots.len());
+                wait.slots.push(Slot::new(key, ask, Ok(log)));
+            }
         }
         self.wake_fetch(rooms, cx, request, log);
     }

@@ -39,7 +39,7 @@ use crate::ids::{
     ConnId, LeaderEpoch, ListenerId, LogId, NodeId, Offset, PartitionIndex, RequestId, Uuid,
 };
 use crate::io::{CloseWhy, Cx, Room, Wake};
-use crate::log::{LogStore, LogView, ReadId};
+use crate::log::{LogStore, LogView, ReadId, Sizes};
 use crate::mark::Mark;
 use crate::metadata::Image;
 use crate::partition::{GivenUp, Partitions};
@@ -149,6 +149,10 @@ pub struct Api {
     pending: Pending<produce::Checking>,
     /// Produce requests of a connection that have not been appended, oldest first.
     appends: BTreeMap<ConnId, VecDeque<RequestId>>,
+    /// At most so many partitions of a produce request are appended to in one go.
+    appends_at_once: usize,
+    /// Connections whose next request is so large that it is appended in pieces, in turn.
+    appending: VecDeque<ConnId>,
     /// Connections whose next append waits until a log is open.
     opening: BTreeMap<LogId, BTreeSet<ConnId>>,
     /// Reads and lookups of the disk, and the place in the request that they are for.
@@ -193,6 +197,8 @@ impl Api {
             requests: BTreeMap::new(),
             pending: Pending::new(Room::Api),
             appends: BTreeMap::new(),
+            appends_at_once: Sizes::default().appends,
+            appending: VecDeque::new(),
             opening: BTreeMap::new(),
             reads: BTreeMap::new(),
             commits: BTreeSet::new(),
@@ -204,6 +210,11 @@ impl Api {
             producer_ids: init_producer_id::ProducerIds::default(),
             serving: false,
         }
+    }
+
+    /// Appends to at most so many partitions of a request in one go. For the simulator.
+    pub fn resize(&mut self, appends_at_once: usize) {
+        self.appends_at_once = appends_at_once;
     }
 
     /// The connections.

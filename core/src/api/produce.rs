@@ -44,6 +44,10 @@ pub(super) struct ProduceWait {
     slots: Vec<Slot>,
     /// Slots whose records are being checked.
     unchecked: usize,
+    /// So many slots had their turn to be appended.
+    appended: usize,
+    /// The place of each slot that waits for the disk.
+    awaiting: BTreeMap<LogId, usize>,
     /// Slots that wait for the disk.
     unacknowledged: usize,
 }
@@ -95,6 +99,44 @@ impl ProduceWait {
         let partitions = logs.filter_map(|log| rooms.partitions.of(log));
         let mut opening = partitions.filter(|partition| partition.is_opening());
         opening.next().map(|partition| partition.log)
+    }
+
+    /// Did every slot have its turn to be appended?
+    fn is_appended(&self) -> bool {
+        self.appended == self.slots.len()
+    }
+
+    /// The slot that waits for the disk of `log`.
+    fn awaiting_at(&mut self, log: LogId) -> Option<&mut Slot> {
+        self.slots.get_mut(*self.awaiting.get(&log)?)
+    }
+
+    /// Appends the records of the next slots, `most` at most.
+    fn append_further(&mut self, most: usize, rooms: &mut Rooms, cx: &mut Cx) {
+        let from = self.appended;
+        self.appended = self.slots.len().min(from.saturating_add(most));
+        for (at, slot) in (from..self.appended).zip(&mut self.slots[from..]) {
+            let (State::Checked(checked), Some(log)) = (&mut slot.state, slot.log) else {
+                continue;
+            };
+            let unread = RecordsFault {
+                kind: RecordsFaultKind::Corrupt,
+                message: String::new(),
+                records: Vec::new(),
+            };
+            let checked = std::mem::replace(checked.as_mut(), Err(unread));
+            slot.state = rooms.append(cx, log, checked, self.acks);
+            if let State::Appended { end, .. } = slot.state
+                && self.acks != Acks::None
+                && let Some(partition) = rooms.partitions.of_mut(log)
+                && partition.await_acks(self.acks, end, self.asked.id, cx.mutants)
+            {
+                self.unacknowledged += 1;
+                self.awaiting.insert(log, at);
+            } else if let State::Appended { result, .. } = &slot.state {
+                slot.state = State::Done(result.clone());
+            }
+        }
     }
 }
 
@@ -190,6 +232,8 @@ impl Api {
             topics: Vec::with_capacity(request.topic_data.len()),
             slots: Vec::new(),
             unchecked: 0,
+            appended: 0,
+            awaiting: BTreeMap::new(),
             unacknowledged: 0,
         };
         let unnamed_transaction = request.transactional_id.is_none() && has_transactions(&request);
@@ -307,21 +351,39 @@ impl Api {
                 self.appends.remove(&conn);
                 return;
             };
-            if let Some(Waiting::Produce(wait)) = self.requests.get(&first) {
+            if let Some(Waiting::Produce(wait)) = self.requests.get_mut(&first) {
                 if wait.unchecked > 0 {
                     return;
                 }
                 // A topic that was just created: refusing this batch and taking the next one would break the producer's sequence.
-                if let Some(log) = wait.opening(rooms) {
+                if wait.appended == 0
+                    && let Some(log) = wait.opening(rooms)
+                {
                     self.opening.entry(log).or_default().insert(conn);
+                    return;
+                }
+                wait.append_further(self.appends_at_once, rooms, cx);
+                if !wait.is_appended() {
+                    if !self.appending.contains(&conn) {
+                        self.appending.push_back(conn);
+                    }
                     return;
                 }
             }
             queue.pop_front();
             if let Some(Waiting::Produce(wait)) = self.requests.remove(&first) {
-                self.append(rooms, cx, wait);
+                self.await_disk(rooms, cx, wait);
             }
         }
+    }
+
+    /// Goes on with a request of very many partitions, if there is one: true if there was.
+    pub fn go_on_appending(&mut self, rooms: &mut Rooms, cx: &mut Cx) -> bool {
+        let Some(conn) = self.appending.pop_front() else {
+            return false;
+        };
+        self.append_in_order(rooms, cx, conn);
+        true
     }
 
     /// The client has gone. As in Kafka, it is served until the first answer that cannot be sent: what came behind that request
@@ -364,28 +426,8 @@ impl Api {
         }
     }
 
-    fn append(&mut self, rooms: &mut Rooms, cx: &mut Cx, mut wait: ProduceWait) {
-        for slot in &mut wait.slots {
-            let (State::Checked(checked), Some(log)) = (&mut slot.state, slot.log) else {
-                continue;
-            };
-            let unread = RecordsFault {
-                kind: RecordsFaultKind::Corrupt,
-                message: String::new(),
-                records: Vec::new(),
-            };
-            let checked = std::mem::replace(checked.as_mut(), Err(unread));
-            slot.state = rooms.append(cx, log, checked, wait.acks);
-            if let State::Appended { end, .. } = slot.state
-                && wait.acks != Acks::None
-                && let Some(partition) = rooms.partitions.of_mut(log)
-                && partition.await_acks(wait.acks, end, wait.asked.id, cx.mutants)
-            {
-                wait.unacknowledged += 1;
-            } else if let State::Appended { result, .. } = &slot.state {
-                slot.state = State::Done(result.clone());
-            }
-        }
+    /// Everything is appended: the answer waits for the disk, or for nothing.
+    fn await_disk(&mut self, rooms: &Rooms, cx: &mut Cx, wait: ProduceWait) {
         if wait.unacknowledged == 0 {
             self.answer_produce(rooms, cx, wait);
         } else {
@@ -405,15 +447,15 @@ impl Api {
         let Some(Waiting::Produce(wait)) = self.requests.get_mut(&request) else {
             return;
         };
-        for slot in wait.slots.iter_mut().filter(|slot| slot.log == Some(log)) {
-            let State::Appended { end, result } = &slot.state else {
-                continue;
-            };
+        let acks = wait.acks;
+        if let Some(slot) = wait.awaiting_at(log)
+            && let State::Appended { end, result } = &slot.state
+        {
             let settled = match rooms.partitions.of(log) {
                 None => Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
                 Some(partition) if partition.usable(None).is_err() => partition.usable(None).err(),
-                Some(partition) if partition.is_acknowledged(wait.acks, *end, cx.mutants) => {
-                    Some(rooms.enough_replicas_after(log, wait.acks))
+                Some(partition) if partition.is_acknowledged(acks, *end, cx.mutants) => {
+                    Some(rooms.enough_replicas_after(log, acks))
                 }
                 Some(_) => None,
             };
@@ -440,14 +482,13 @@ impl Api {
         let Some(Waiting::Produce(wait)) = self.requests.get_mut(&request) else {
             return;
         };
-        for slot in wait.slots.iter_mut().filter(|slot| slot.log == Some(log)) {
-            if let State::Appended { end, .. } = &slot.state
-                && *end > from
-            {
-                let code = ErrorCode::KAFKA_STORAGE_ERROR;
-                slot.state = State::Done(Outcome::because(code, why.to_owned()));
-                wait.unacknowledged -= 1;
-            }
+        if let Some(slot) = wait.awaiting_at(log)
+            && let State::Appended { end, .. } = &slot.state
+            && *end > from
+        {
+            let code = ErrorCode::KAFKA_STORAGE_ERROR;
+            slot.state = State::Done(Outcome::because(code, why.to_owned()));
+            wait.unacknowledged -= 1;
         }
         self.answer_if_acknowledged(rooms, cx, request);
     }
@@ -455,6 +496,7 @@ impl Api {
     fn answer_if_acknowledged(&mut self, rooms: &Rooms, cx: &mut Cx, request: RequestId) {
         if let Some(Waiting::Produce(wait)) = self.requests.get(&request)
             && wait.unacknowledged == 0
+            && wait.is_appended()
             && let Some(Waiting::Produce(wait)) = self.requests.remove(&request)
         {
             self.timers.remove(&(wait.deadline, request));

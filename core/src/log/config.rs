@@ -94,6 +94,8 @@ pub struct Sizes {
     pub fenced_logs: usize,
     /// Records in a batch of the metadata log: what a request brings beyond goes on in further batches of one transaction.
     pub metadata_records: usize,
+    /// Partitions of a produce request that are appended to in one go: the others have their turn with the next steps.
+    pub appends: usize,
 }
 
 impl Default for Sizes {
@@ -106,6 +108,7 @@ impl Default for Sizes {
             frontier_bytes: deployed.frontier_bytes,
             fenced_logs: deployed.fenced_logs,
             metadata_records: 1_000,
+            appends: 500,
         }
     }
 }
