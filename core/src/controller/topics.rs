@@ -66,6 +66,7 @@ impl Controller {
         let mut results = Vec::with_capacity(request.topics.len());
         let mut created: Vec<Growth> = Vec::new();
         let mut placed = BTreeMap::new();
+        let mut plain = None;
         // Two new names of one request do not collide with each other, as with Kafka: all are checked before one is created.
         let checked: Vec<_> = wanted
             .into_iter()
@@ -74,7 +75,7 @@ impl Controller {
         for (topic, name) in checked {
             match name.and_then(|()| self.new_topic(topic, rng, &mut placed)) {
                 Ok(new) => {
-                    results.push(self.created(topic, &new, version));
+                    results.push(self.created(topic, &new, version, &mut plain));
                     created.push(new.growth);
                 }
                 Err(refusal) => results.push(not_created(&topic.name, &refusal)),
@@ -398,24 +399,27 @@ impl Controller {
         }
     }
 
+    /// The answer about a new topic. `plain` is what all have that set no property of their own.
     fn created(
         &self,
         topic: &CreatableTopic,
         new: &NewTopic,
         version: i16,
+        plain: &mut Option<Vec<CreatableTopicConfigs>>,
     ) -> CreatableTopicResult {
-        let described = || {
+        let described = || -> Vec<CreatableTopicConfigs> {
             let cluster = self.image.config(&Resource::all_brokers());
             let own = self.image.config(&Resource::broker(self.config.node_id()));
             let entries = describe_topic(&self.config, own, cluster, &new.configs);
-            entries.into_iter().map(|entry| CreatableTopicConfigs {
+            let configs = entries.into_iter().map(|entry| CreatableTopicConfigs {
                 name: Str::from_static(entry.name),
                 value: entry.value.map(Str::from),
                 read_only: false,
                 config_source: entry.source as i8,
                 is_sensitive: false,
                 ..Default::default()
-            })
+            });
+            configs.collect()
         };
         CreatableTopicResult {
             name: topic.name.clone(),
@@ -423,10 +427,12 @@ impl Controller {
             error_message: None,
             num_partitions: i32::try_from(new.growth.placed.len()).unwrap_or(i32::MAX),
             replication_factor: i16::try_from(new.factor).unwrap_or(i16::MAX),
-            configs: Some(if version >= CONFIGS_FROM {
-                described().collect()
-            } else {
+            configs: Some(if version < CONFIGS_FROM {
                 Vec::new()
+            } else if new.configs.is_empty() {
+                plain.get_or_insert_with(described).clone()
+            } else {
+                described()
             }),
             ..Default::default()
         }
