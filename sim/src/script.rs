@@ -48,6 +48,7 @@ enum Command {
     SlowWork,
     Memory(u64),
     Batches(usize),
+    Transaction,
     Rot(String, usize),
     Full(bool),
     Contended,
@@ -110,6 +111,7 @@ fn happen(world: &mut World, command: Command) -> String {
         Command::NoRoom(what) => world.script_no_room(what),
         Command::Hold(target) => world.script_hold(target),
         Command::SlowWork => world.script_slow_work(),
+        Command::Transaction => world.script_transaction(),
         Command::Batches(records) => world.script_batches(records),
         Command::Memory(hot_bytes) => world.script_memory(hot_bytes),
         Command::Rot(dir, at) => world.script_rot(&dir, at),
@@ -202,6 +204,7 @@ fn parse(line: &str) -> Option<Command> {
             Some(Command::Hold(target(what, place)?))
         }
         ["slow", "work"] => Some(Command::SlowWork),
+        ["wait", "for", "transaction"] => Some(Command::Transaction),
         ["metadata", "batches", "of", records] => {
             Some(Command::Batches(records.parse().ok().filter(|n| *n > 0)?))
         }

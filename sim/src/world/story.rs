@@ -195,6 +195,14 @@ impl World {
         "from the next start on".to_owned()
     }
 
+    /// Until a metadata transaction has begun for good, and has not ended.
+    pub(crate) fn script_transaction(&mut self) -> String {
+        self.until(|world| {
+            let open = world.machine.node()?.image().in_transaction();
+            open.then(|| "a transaction is open".to_owned())
+        })
+    }
+
     pub(crate) fn script_batches(&mut self, records: usize) -> String {
         self.machine.set_metadata_records(records);
         "from the next start on".to_owned()
