@@ -33,7 +33,7 @@ pub enum Fault {
     DiskError,
     /// The disk is full for a while.
     DiskFull,
-    /// The threads that do the jobs of work are starved for a while.
+    /// The threads that do the jobs of work are starved for a while, and long work waits for its next piece.
     SlowWork,
     /// A bit of a record that was synced long ago turns over on the medium.
     Rot,
@@ -101,7 +101,7 @@ impl Fault {
             Fault::ClientVanishes => (40, 10),
             Fault::ClockJump => (30, 15),
             Fault::SlowDisk => (40, 12),
-            Fault::DiskError => (12, 30),
+            Fault::DiskError => (20, 12),
             Fault::DiskFull => (12, 25),
             Fault::SlowWork => (40, 8),
             Fault::Rot => (8, 25),

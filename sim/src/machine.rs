@@ -86,7 +86,7 @@ pub struct Machine {
     pub paused_until: u64,
     /// The disk is slow until this simulated time.
     pub slow_until: u64,
-    /// Jobs of work are slow until this simulated time.
+    /// Jobs of work are slow, and the pieces of long work far between, until this simulated time.
     pub starved_until: u64,
     /// What will fail.
     pub failing: Option<Failing>,

@@ -87,10 +87,13 @@ impl World {
         if let Some(at) = self.machine.piece {
             return at.max(self.now);
         }
-        let held = self.machine.held.take_if(|held| held.what == PIECE);
-        let delay = self
+        let mut delay = self
             .choices
             .delay(self.pace.piece, Subsystem::WorkLatency, 2);
+        if self.machine.starved_until > self.now {
+            delay += self.choices.below(STARVED, Subsystem::WorkLatency, 3);
+        }
+        let held = self.machine.held.take_if(|held| held.what == PIECE);
         let at = self.now + delay + held.map_or(0, |_| SECOND);
         self.machine.piece = Some(at);
         at

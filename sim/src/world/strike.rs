@@ -112,10 +112,10 @@ impl World {
     }
 
     /// An operation will fail: of two log directories mostly one of the second, without which the node goes on. The disk may be full
-    /// meanwhile, the node may be asked to stop about when it fails, or it fails while the node starts.
+    /// meanwhile, or what follows the failure slow; the node may be asked to stop about then, or be starting.
     fn break_disk(&mut self, lasting: u64) {
         let kind = self.choices.pick(&KINDS, Subsystem::FaultShape, 103);
-        let second = self.choices.below(4, Subsystem::FaultShape, 111) > 0;
+        let second = self.choices.below(8, Subsystem::FaultShape, 111) > 0;
         let target = Target {
             what: kind.to_owned(),
             root: (second && self.machine.disk.roots() > 1).then_some(1),
@@ -138,6 +138,9 @@ impl World {
         });
         if self.choices.below(4, Subsystem::FaultShape, 113) == 0 {
             self.fill_disk(lasting);
+        }
+        if self.choices.below(2, Subsystem::FaultShape, 116) == 0 {
+            self.machine.starved_until = self.now + lasting;
         }
     }
 
