@@ -20,7 +20,6 @@ pub fn is_hunted(mutant: Mutant) -> bool {
             | Mutant::DropRequestInWork
             | Mutant::AppendBehindLostAnswer
             | Mutant::TrustIndexesAtRecoveryPoint
-            | Mutant::AppendToFailedDirectory
             | Mutant::StopWaitsForFailedDirectory
             | Mutant::DeleteInFailedDirectory
             | Mutant::WaitForRoomInFailedDirectory
