@@ -52,11 +52,13 @@ pub enum Mutant {
     WaitForRoomInFailedDirectory,
     /// A start ends the metadata transaction that an earlier life left open, instead of aborting it. (KIP-868.)
     EndOpenTransaction,
+    /// Of a log that goes offline a checkpoint keeps what the one before had, while the files that prove more are retired.
+    ForgetSyncedWhenOffline,
 }
 
 impl Mutant {
     /// Every mutant, in the order of the report.
-    pub const ALL: [Mutant; 23] = [
+    pub const ALL: [Mutant; 24] = [
         Mutant::AckBeforeSync,
         Mutant::SkipTornTailCheck,
         Mutant::ForgetDirectorySync,
@@ -80,6 +82,7 @@ impl Mutant {
         Mutant::DeleteInFailedDirectory,
         Mutant::WaitForRoomInFailedDirectory,
         Mutant::EndOpenTransaction,
+        Mutant::ForgetSyncedWhenOffline,
     ];
 
     /// The name that `sim mutants --only` takes.
@@ -109,6 +112,7 @@ impl Mutant {
             Mutant::DeleteInFailedDirectory => "DeleteInFailedDirectory",
             Mutant::WaitForRoomInFailedDirectory => "WaitForRoomInFailedDirectory",
             Mutant::EndOpenTransaction => "EndOpenTransaction",
+            Mutant::ForgetSyncedWhenOffline => "ForgetSyncedWhenOffline",
         }
     }
 }

@@ -20,6 +20,7 @@ pub fn is_hunted(mutant: Mutant) -> bool {
             | Mutant::DropRequestInWork
             | Mutant::AppendBehindLostAnswer
             | Mutant::TrustIndexesAtRecoveryPoint
+            | Mutant::ForgetSyncedWhenOffline
             | Mutant::StopWaitsForFailedDirectory
             | Mutant::DeleteInFailedDirectory
             | Mutant::WaitForRoomInFailedDirectory
@@ -65,6 +66,12 @@ pub fn expected(mutant: Mutant) -> &'static [Invariant] {
         Mutant::ServeAboveHighWatermark => &[Invariant::AboveHighWatermark],
         Mutant::DropMetadataRecordAtReplay => &[Invariant::Replay],
         Mutant::TimeIndexLies => &[Invariant::TimestampLookup],
+        // Damage is cut as a torn tail, without a word.
+        Mutant::ForgetSyncedWhenOffline => &[
+            Invariant::Lost,
+            Invariant::InconsistentOffset,
+            Invariant::HighWatermarkRegressed,
+        ],
         // A topic has a part of its partitions, and whoever asks for the others waits for ever.
         Mutant::EndOpenTransaction => &[Invariant::Replay, Invariant::Progress],
         // A topic that was said to be there is not, or the other way round; a producer id is given out twice.

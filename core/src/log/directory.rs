@@ -10,7 +10,7 @@ use crate::event::Level;
 use crate::ids::{DirId, FileId, LogId, Lsn, Offset, Uuid};
 use crate::io::{Cx, DiskDone, DiskError, DiskOp};
 use crate::mark::Mark;
-use crate::mutant::Mutants;
+use crate::mutant::{Mutant, Mutants};
 use crate::wire::Parts;
 
 use super::checkpoint::{self, Key, OffsetsWriter};
@@ -665,6 +665,14 @@ impl LogStore {
             };
             let offset = match (&log.state, kind) {
                 (State::Deleting, _) => None,
+                // What went offline was synced as far as it was: the frontier files that prove it may be retired with this file.
+                (State::Offline(_), CheckpointKind::RecoveryPoints)
+                    if !mutants.has(Mutant::ForgetSyncedWhenOffline) =>
+                {
+                    let point = log.recovery_point(mutants);
+                    build.lagging |= point < log.synced;
+                    log.checkpointed[kind as usize].max(Some(point))
+                }
                 // What is not open keeps what was known of it.
                 (State::Opening(_) | State::Offline(_), _) => log.checkpointed[kind as usize],
                 (_, CheckpointKind::RecoveryPoints) => {

@@ -1,10 +1,11 @@
 //! What the store does about damage that it finds while it serves: indexes are rebuilt, logs go offline.
 
 use super::world::World;
-use super::{small_log, values};
+use super::{batch, small_log, values};
 use crate::ids::LogId;
-use crate::log::{Notice, ReadError};
+use crate::log::{Notice, ReadError, StoreConfig};
 use crate::mark::Mark;
+use crate::mutant::{Mutant, Mutants};
 use crate::work::TimestampTarget;
 
 const RECORDS: usize = 100;
@@ -238,6 +239,66 @@ fn a_rebuild_is_given_up_at_a_stop_and_when_the_log_is_deleted() {
             world.start();
             let id = world.find("t");
             assert_eq!(world.values(id), values(0, RECORDS));
+        }
+    }
+}
+
+/// What was synced of a log is known after it went offline, too, when the frontier files that said so are gone.
+#[test]
+fn damage_that_is_found_while_it_serves_is_no_torn_tail_later() {
+    goes_offline_and_rotates(Mutants::NONE);
+    assert!(super::goes_wrong(
+        Mutant::ForgetSyncedWhenOffline,
+        goes_offline_and_rotates
+    ));
+}
+
+fn goes_offline_and_rotates(mutants: Mutants) {
+    for seed in 0..12 {
+        let config = StoreConfig {
+            hot_bytes: 0,
+            ..super::small()
+        };
+        let mut world = World::new(seed, config);
+        world.mutants = mutants;
+        world.start();
+        let id = world.create("t", small_log());
+        let mut put = |world: &mut World, n: u64| {
+            world.put(id, &batch(&values((seed + n) as usize, 1), 1000, None));
+            world.settle();
+        };
+        (0..40).for_each(|n| put(&mut world, n));
+        let segments = world.store.view(id).expect("there").segments;
+        while world.store.view(id).expect("there").segments == segments {
+            put(&mut world, 40);
+        }
+        // The last batch before the roll: no checkpoint may have it yet.
+        let sealed = files(&world, ".log").into_iter().rev().nth(1);
+        let sealed = sealed.expect("a sealed segment");
+        world.disk.rot(&sealed, |bytes| {
+            let last = bytes.len() - 1;
+            bytes[last] ^= 1;
+        });
+        let before = world.store.view(id).expect("there").end;
+        assert!(world.read(id, before.0 - 2).is_err());
+        let offline = |world: &World, id| world.store.view(id).expect("there").offline.is_some();
+        assert!(offline(&world, id));
+        // Frontier files come and go.
+        let other = world.create("u", small_log());
+        for n in 0..40 {
+            world.put(other, &batch(&values(n, 1), 1000, None));
+            world.settle();
+        }
+        assert!(world.marked(Mark::FrontierRotated));
+        for power in [true, false] {
+            world.crash(power);
+            world.events.clear();
+            world.start();
+            let id = world.find("t");
+            // The damage lies below where recovery begins, or it is found there: nothing is cut for it.
+            let end = world.store.view(id).expect("there").end;
+            assert!(offline(&world, id) || end == before, "seed {seed}");
+            assert!(!world.marked(Mark::TornTailCut), "seed {seed}");
         }
     }
 }
