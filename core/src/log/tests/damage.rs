@@ -263,7 +263,7 @@ fn goes_offline_and_rotates(mutants: Mutants) {
         world.mutants = mutants;
         world.start();
         let id = world.create("t", small_log());
-        let mut put = |world: &mut World, n: u64| {
+        let put = |world: &mut World, n: u64| {
             world.put(id, &batch(&values((seed + n) as usize, 1), 1000, None));
             world.settle();
         };
