@@ -129,6 +129,7 @@ impl Node {
         self.settle(&mut cx);
         if self.phase != Phase::Halted {
             self.more |= self.api.go_on_listing(&self.rooms, &mut cx);
+            self.more |= self.api.go_on_appending(&mut self.rooms, &mut cx);
             self.write_snapshot(&mut cx);
         }
     }
@@ -200,8 +201,7 @@ impl Node {
             self.assign_partitions(cx);
             return true;
         }
-        self.api.go_on_appending(&mut self.rooms, cx)
-            || self.start_further(cx)
+        self.start_further(cx)
             || self.create_further(cx)
             || self.retire_directories(cx)
             || self.rooms.controller.forget_removed()

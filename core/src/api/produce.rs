@@ -113,12 +113,16 @@ impl ProduceWait {
 
     /// Appends the records of the next slots, `most` at most.
     fn append_further(&mut self, most: usize, rooms: &mut Rooms, cx: &mut Cx) {
-        let from = self.appended;
-        self.appended = self.slots.len().min(from.saturating_add(most));
-        for (at, slot) in (from..self.appended).zip(&mut self.slots[from..]) {
+        let mut left = most;
+        for (at, slot) in self.slots.iter_mut().enumerate().skip(self.appended) {
+            if left == 0 {
+                return;
+            }
+            self.appended += 1;
             let (State::Checked(checked), Some(log)) = (&mut slot.state, slot.log) else {
                 continue;
             };
+            left -= 1;
             let unread = RecordsFault {
                 kind: RecordsFaultKind::Corrupt,
                 message: String::new(),
@@ -346,6 +350,10 @@ impl Api {
 
     /// Appends what is checked, up to the first request of the connection that is not.
     fn append_in_order(&mut self, rooms: &mut Rooms, cx: &mut Cx, conn: ConnId) {
+        // A request that goes on in pieces has its turn.
+        if self.appending.contains(&conn) {
+            return;
+        }
         while let Some(queue) = self.appends.get_mut(&conn) {
             let Some(first) = queue.front().copied() else {
                 self.appends.remove(&conn);
@@ -364,10 +372,7 @@ impl Api {
                 }
                 wait.append_further(self.appends_at_once, rooms, cx);
                 if !wait.is_appended() {
-                    if !self.appending.contains(&conn) {
-                        self.appending.push_back(conn);
-                    }
-                    return;
+                    return self.appending.push_back(conn);
                 }
             }
             queue.pop_front();
@@ -403,9 +408,16 @@ impl Api {
         let Some(queue) = self.appends.get_mut(&conn) else {
             return;
         };
+        // What is appended in part is appended whole.
+        let begun = queue.front().is_some_and(|first| {
+            let request = self.requests.get(first);
+            matches!(request, Some(Waiting::Produce(wait)) if wait.appended > 0)
+        });
         let behind = match cx.mutants.has(Mutant::DropRequestInWork) {
             true => 0,
-            false => queue.partition_point(|id| id <= answered),
+            false => queue
+                .partition_point(|id| id <= answered)
+                .max(usize::from(begun)),
         };
         for id in queue.split_off(behind) {
             if let Some(Waiting::Produce(wait)) = self.requests.remove(&id) {

@@ -29,6 +29,10 @@ impl Growth {
     pub(super) fn records(&self) -> usize {
         self.head.len() + self.placed.len()
     }
+
+    fn weight(&self) -> usize {
+        self.head.iter().map(weight).sum::<usize>() + self.placed.len()
+    }
 }
 
 /// What is still to be written of a creation that takes several batches.
@@ -38,12 +42,20 @@ pub(super) struct Creation {
     left: VecDeque<Growth>,
 }
 
+/// For how many records one counts: a long property for one more with each KiB, so that a batch is bounded in bytes, too.
+fn weight(record: &MetadataRecord) -> usize {
+    match record {
+        MetadataRecord::Config(config) => 1 + config.value.as_ref().map_or(0, |v| v.len() >> 10),
+        _ => 1,
+    }
+}
+
 impl Controller {
     /// Writes what `growths` bring: at once, or from now on in pieces. A metadata version without transactions takes everything at once.
     pub(super) fn grow(&mut self, growths: Vec<Growth>) -> Vec<VersionedRecord> {
-        let records: usize = growths.iter().map(Growth::records).sum();
+        let weight: usize = growths.iter().map(Growth::weight).sum();
         let mut left = VecDeque::from(growths);
-        if records > self.batch_records
+        if weight > self.batch_records
             && self.image.metadata_version() >= features::TRANSACTIONS_FROM
         {
             self.creation = Some(Creation { begun: false, left });
@@ -67,11 +79,13 @@ impl Controller {
             ..Default::default()
         });
         let mut records: Vec<_> = begin.into_iter().map(MetadataRecord::from).collect();
-        while records.len() < self.batch_records {
+        let mut heavy = records.len();
+        while heavy < self.batch_records {
             let Some(record) = self.next_record(&mut left) else {
                 records.push(EndTransactionRecord::default().into());
                 return Some(self.write(records));
             };
+            heavy += weight(&record);
             records.push(record);
         }
         self.creation = Some(Creation { begun: true, left });

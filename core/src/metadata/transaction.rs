@@ -1,7 +1,7 @@
 //! A metadata transaction that has not ended (KIP-868): what it has brought so far, which nobody sees before its end.
 //!
-//! New topics and new partitions wait as what they will be, so that the end of a transaction of thousands of partitions moves their
-//! topics and looks at no partition. Applies nothing itself.
+//! New topics and new partitions wait as what they will be, so that the end of a transaction of thousands of partitions only moves them.
+//! Applies nothing itself.
 
 use std::collections::BTreeMap;
 

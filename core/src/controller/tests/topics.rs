@@ -504,3 +504,27 @@ fn directories_of_later_topics_of_a_request_know_of_the_earlier_ones() {
         world.controller.replicas
     );
 }
+
+#[test]
+fn long_properties_count_as_many_records() {
+    let mut world = World::started(&[]);
+    world.batches_of(10);
+    let long = CreatableTopicConfig {
+        name: "leader.replication.throttled.replicas".into(),
+        value: Some(Str::from("1:1,".repeat(7_500) + "1:1")),
+        ..Default::default()
+    };
+    let at = world.log.len();
+    let topics = ["a", "b"].map(|name| CreatableTopic {
+        configs: vec![long.clone()],
+        ..topic(name, 1)
+    });
+    let told = world.create(topics.to_vec());
+    assert!(
+        told.iter().all(|(_, code, _)| *code == ErrorCode::NONE),
+        "{told:?}"
+    );
+    let batches: Vec<usize> = world.log[at..].iter().map(Vec::len).collect();
+    assert_eq!(batches, [3, 3, 2]);
+    world.check();
+}
