@@ -86,7 +86,7 @@ pub struct Controller {
     lost: Option<LostDirectories>,
     /// A creation whose records go on in pieces.
     creation: Option<Creation>,
-    /// The most records that a request may write as one batch.
+    /// The most records of a creation in one batch.
     batch_records: usize,
     /// How many topic ids were drawn: each gets another number of the keyed randomness.
     topic_ids: u64,
@@ -116,7 +116,7 @@ impl Controller {
         }
     }
 
-    /// Writes at most so many records of a request as one batch. For the simulator.
+    /// Writes at most so many records of a creation as one batch. For the simulator.
     pub fn resize(&mut self, batch_records: usize) {
         self.batch_records = batch_records;
     }

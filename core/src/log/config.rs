@@ -92,7 +92,7 @@ pub struct Sizes {
     pub frontier_bytes: u64,
     /// [`StoreConfig::fenced_logs`].
     pub fenced_logs: usize,
-    /// Records in a batch of the metadata log: what a request brings beyond goes on in further batches of one transaction.
+    /// Records in a batch of the metadata log: what a creation brings beyond goes on in further batches of one transaction.
     pub metadata_records: usize,
     /// Partitions of a produce request that are appended to in one go: the others have their turn with the next steps.
     pub appends: usize,
