@@ -54,11 +54,15 @@ pub enum Mutant {
     EndOpenTransaction,
     /// Of a log that goes offline a checkpoint keeps what the one before had, while the files that prove more are retired.
     ForgetSyncedWhenOffline,
+    /// What was under way for a roll that a full disk took back goes on, and meets the next roll of the segment.
+    SealTwiceAtOnce,
+    /// Recovery without a snapshot forgets the producers of batches below the start of the log.
+    ForgetProducersBelowStart,
 }
 
 impl Mutant {
     /// Every mutant, in the order of the report.
-    pub const ALL: [Mutant; 24] = [
+    pub const ALL: [Mutant; 26] = [
         Mutant::AckBeforeSync,
         Mutant::SkipTornTailCheck,
         Mutant::ForgetDirectorySync,
@@ -83,6 +87,8 @@ impl Mutant {
         Mutant::WaitForRoomInFailedDirectory,
         Mutant::EndOpenTransaction,
         Mutant::ForgetSyncedWhenOffline,
+        Mutant::SealTwiceAtOnce,
+        Mutant::ForgetProducersBelowStart,
     ];
 
     /// The name that `sim mutants --only` takes.
@@ -113,6 +119,8 @@ impl Mutant {
             Mutant::WaitForRoomInFailedDirectory => "WaitForRoomInFailedDirectory",
             Mutant::EndOpenTransaction => "EndOpenTransaction",
             Mutant::ForgetSyncedWhenOffline => "ForgetSyncedWhenOffline",
+            Mutant::SealTwiceAtOnce => "SealTwiceAtOnce",
+            Mutant::ForgetProducersBelowStart => "ForgetProducersBelowStart",
         }
     }
 }

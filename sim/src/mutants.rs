@@ -21,6 +21,8 @@ pub fn is_hunted(mutant: Mutant) -> bool {
             | Mutant::AppendBehindLostAnswer
             | Mutant::TrustIndexesAtRecoveryPoint
             | Mutant::ForgetSyncedWhenOffline
+            | Mutant::SealTwiceAtOnce
+            | Mutant::ForgetProducersBelowStart
             | Mutant::StopWaitsForFailedDirectory
             | Mutant::DeleteInFailedDirectory
             | Mutant::WaitForRoomInFailedDirectory
@@ -62,7 +64,9 @@ pub fn expected(mutant: Mutant) -> &'static [Invariant] {
             Invariant::Progress,
         ],
         // A retry is appended again, or what follows is out of sequence.
-        Mutant::ForgetProducerState => &[Invariant::Duplicate, Invariant::Order],
+        Mutant::ForgetProducerState | Mutant::ForgetProducersBelowStart => {
+            &[Invariant::Duplicate, Invariant::Order]
+        }
         Mutant::ServeAboveHighWatermark => &[Invariant::AboveHighWatermark],
         Mutant::DropMetadataRecordAtReplay => &[Invariant::Replay],
         Mutant::TimeIndexLies => &[Invariant::TimestampLookup],
@@ -96,7 +100,7 @@ pub fn expected(mutant: Mutant) -> &'static [Invariant] {
             Invariant::Progress,
         ],
         // The node gives up on a disk that is only full.
-        Mutant::StopFailsWithoutRoom => &[Invariant::NodeInvariant],
+        Mutant::StopFailsWithoutRoom | Mutant::SealTwiceAtOnce => &[Invariant::NodeInvariant],
         // No client of the simulator asks for the end of a leader's epoch, or can know what became of a batch without an answer.
         Mutant::MarkCleanWithoutEpochs
         | Mutant::DropRequestInWork

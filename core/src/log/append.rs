@@ -396,12 +396,6 @@ impl LogStore {
         for lsn in lsns {
             self.dirs[dir].outstanding.remove(&lsn);
         }
-        // A segment that is active again has no snapshot behind it: what its roll still had to write stays aside.
-        let sealing = Then::Sealed(id, segment_base);
-        for plan in self.plans.values_mut().filter(|p| p.then == sealing) {
-            let is_rename = |step: &Step| matches!(step.op, DiskOp::Rename { .. });
-            plan.stages.retain(|stage| !stage.iter().any(is_rename));
-        }
         for file in close {
             self.close_file(cx, dir, file);
         }
@@ -410,11 +404,39 @@ impl LogStore {
                 .push_back(Notice::AppendsLost(id, end, message));
         }
         self.begin_plan(cx, dir, stages, Then::RolledBack(id));
+        if !cx.mutants.has(Mutant::SealTwiceAtOnce) {
+            self.give_up_sealing(cx, id, segment_base);
+        }
+    }
+
+    /// A segment that is active again has no snapshot behind it: what its roll still had to write stays aside, and the next roll
+    /// must not find it under way.
+    fn give_up_sealing(&mut self, cx: &mut Cx<'_>, id: LogId, base: Offset) {
+        let sealing = Then::Sealed(id, base);
+        let plans = self.plans.iter_mut().filter(|(_, p)| p.then == sealing);
+        let waiting: Vec<u64> = plans
+            .filter_map(|(at, plan)| {
+                plan.then = Then::GivenUp(id);
+                plan.stages.clear();
+                (plan.waiting > 0).then_some(*at)
+            })
+            .collect();
+        for plan in waiting {
+            self.give_up_plan(cx, plan);
+        }
     }
 
     /// The failed tail is gone: appends are taken again, and fail again while the disk is full.
     pub(super) fn on_rolled_back(&mut self, cx: &mut Cx<'_>, id: LogId) {
+        let (cut, sealing) = (Then::RolledBack(id), Then::GivenUp(id));
+        let mut plans = self.plans.values();
+        if plans.any(|plan| plan.then == cut || plan.then == sealing) {
+            return;
+        }
         let Some(log) = self.log_mut(id) else { return };
+        if matches!(log.state, State::Closed | State::Offline(_)) || log.full.is_none() {
+            return self.go_on_shutdown(cx);
+        }
         log.full = None;
         if !matches!(log.state, State::Deleting) {
             let active = log.active();

@@ -492,11 +492,14 @@ impl LogStore {
                 self.begin_file(cx, dir, handle, file, then);
             }
             None => {
-                // Kafka: a clean stop without a snapshot knew no producers.
+                // Kafka: a clean stop without a snapshot knew no producers. After a crash it forgets those of batches below the start of the
+                // log; a late retry of such a batch would be appended again, so here every batch that is left speaks for its producer.
                 let from = if opening.clean {
                     Offset(i64::MAX)
-                } else {
+                } else if cx.mutants.has(Mutant::ForgetProducersBelowStart) {
                     log.start
+                } else {
+                    Offset(0)
                 };
                 self.with_opening(id, |opening| opening.producers_from = from);
                 self.plan_scan(cx, id);

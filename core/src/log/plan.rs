@@ -87,6 +87,8 @@ pub(super) enum Then {
     Renamed(LogId),
     /// The failed tail of a log is gone from its file.
     RolledBack(LogId),
+    /// What was under way for a rolled segment that is active again is over.
+    GivenUp(LogId),
     /// A file of a log's directory was replaced for another room.
     Replaced(ReadId, LogId),
 }
@@ -108,6 +110,7 @@ impl Then {
             | Then::Closed(log)
             | Then::Renamed(log)
             | Then::RolledBack(log)
+            | Then::GivenUp(log)
             | Then::Replaced(_, log) => Some(log),
             Then::ReserveCreated
             | Then::ReserveMade

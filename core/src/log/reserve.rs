@@ -194,7 +194,7 @@ impl LogStore {
             Then::SegmentCreated(..) => {
                 log.is_some_and(|log| log.is_online() && log.topic != METADATA_TOPIC)
             }
-            Then::ReserveCreated | Then::ReserveMade => true,
+            Then::ReserveCreated | Then::ReserveMade | Then::GivenUp(_) => true,
             Then::Renamed(_) => false,
             _ => log.is_some_and(|log| matches!(log.state, LogState::Deleting)),
         };

@@ -599,6 +599,10 @@ impl LogStore {
         let Some(plan) = self.plans.get_mut(&id) else {
             return;
         };
+        if plan.failed.is_some() {
+            // It ends when what is out is back.
+            return;
+        }
         let Some(step) = plan.stage.get(at).cloned() else {
             return;
         };
@@ -624,7 +628,7 @@ impl LogStore {
     }
 
     /// A plan with steps that wait for room gets none any more.
-    fn give_up_plan(&mut self, cx: &mut Cx<'_>, id: u64) {
+    pub(super) fn give_up_plan(&mut self, cx: &mut Cx<'_>, id: u64) {
         let Some(plan) = self.plans.get_mut(&id) else {
             return;
         };
@@ -676,7 +680,7 @@ impl LogStore {
             Then::TailCut(log) => self.on_tail_cut(cx, log),
             Then::Closed(log) => self.on_closed(cx, log),
             Then::Renamed(log) => self.on_renamed(cx, log),
-            Then::RolledBack(log) => self.on_rolled_back(cx, log),
+            Then::RolledBack(log) | Then::GivenUp(log) => self.on_rolled_back(cx, log),
             Then::SegmentUnlinked(_) | Then::IndexRebuilt(..) => {}
             Then::Replaced(read, _) => {
                 self.notices.push_back(Notice::FileReplaced(read, Ok(())));
@@ -694,6 +698,7 @@ impl LogStore {
         match (then, error) {
             (Then::ReserveCreated, DiskError::Full) => self.on_no_reserve(cx, dir, false),
             (Then::ReserveMade, DiskError::Full) => self.on_no_reserve(cx, dir, true),
+            (Then::GivenUp(log), DiskError::Full) => self.on_rolled_back(cx, log),
             (Then::Replaced(read, _), DiskError::Full) => {
                 let message = format!("{path}: {error}");
                 self.notices

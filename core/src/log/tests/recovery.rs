@@ -405,3 +405,34 @@ fn an_offset_that_rotted_below_the_floor_is_no_gap() {
     assert!(!view.online, "it ends at {}", view.end);
     assert!(world.marked(Mark::RotDetected));
 }
+
+/// A batch that was deleted from the start of the log is still known to its producer's retry, after a crash too.
+#[test]
+fn deleted_records_leave_their_producer_behind_in_a_crash() {
+    retries_what_was_deleted(Mutants::NONE);
+    assert!(goes_wrong(
+        Mutant::ForgetProducersBelowStart,
+        retries_what_was_deleted
+    ));
+}
+
+fn retries_what_was_deleted(mutants: Mutants) {
+    for power in [true, false] {
+        let (mut world, id) = with_log(3);
+        world.mutants = mutants;
+        let mine = batch(&values(0, 2), 1000, Some((7, 0, 0)));
+        world.put(id, &mine);
+        world.put(id, &batch(&values(2, 2), 1000, None));
+        world.settle();
+        world.store.note_high_watermark(id, Offset(4));
+        world
+            .call(|store, cx| store.delete_records(cx, id, Offset(3)))
+            .expect("online");
+        world.settle();
+        let id = world.restart(power);
+        assert_eq!(world.store.view(id).expect("there").start, Offset(3));
+        let again = world.put(id, &mine);
+        assert!(again.duplicate, "{again:?}");
+        assert_eq!(world.store.view(id).expect("there").end, Offset(4));
+    }
+}
