@@ -245,12 +245,6 @@ impl Setup {
         self
     }
 
-    /// The other broker on the same data directory.
-    pub fn as_kind(mut self, kind: Kind) -> Setup {
-        self.kind = kind;
-        self
-    }
-
     /// Whose broker.
     pub fn kind(&self) -> Kind {
         self.kind

@@ -309,19 +309,6 @@ impl Connections {
         Some(connection.listener)
     }
 
-    /// The peer that sent a request.
-    #[must_use]
-    pub fn peer_of(&self, request: RequestId) -> Option<&str> {
-        let connection = self.connections.get(self.owners.get(&request)?)?;
-        Some(&connection.peer)
-    }
-
-    /// The connection of a request; `None` once it is answered.
-    #[must_use]
-    pub fn conn_of(&self, request: RequestId) -> Option<ConnId> {
-        self.owners.get(&request).copied()
-    }
-
     /// True if nobody waits for the answer: the peer is gone.
     #[must_use]
     pub fn is_gone(&self, request: RequestId) -> bool {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::event::{Event, Level};
-use crate::ids::{DirId, FileId, LeaderEpoch, LogId, Lsn, Offset, PartitionIndex, Uuid};
+use crate::ids::{DirId, FileId, LeaderEpoch, LogId, Offset, PartitionIndex, Uuid};
 use crate::io::{Boot, Cx, DiskDone, DiskError, DiskOp, Effect, Name, Room, Token, Wake};
 use crate::mark::Mark;
 use crate::mutant::Mutant;
@@ -233,13 +233,6 @@ impl LogStore {
     #[must_use]
     pub fn directory_online(&self, dir: usize) -> bool {
         self.dirs.get(dir).is_some_and(|d| d.failed.is_none())
-    }
-
-    /// How far a directory's clock is known to be durable: an append that returned this place, or an earlier one, survives
-    /// power loss.
-    #[must_use]
-    pub fn durable_lsn(&self, dir: usize) -> Lsn {
-        self.dirs.get(dir).map_or(Lsn(0), |d| d.durable)
     }
 
     /// The cluster that the directories belong to, once it is known.

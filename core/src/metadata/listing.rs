@@ -48,14 +48,6 @@ impl Image {
         records.into_iter().map(versioned).collect()
     }
 
-    /// All of it at once.
-    #[must_use]
-    pub fn to_records(&self) -> Vec<MetadataRecord> {
-        let mut listing = Listing::default();
-        let records = self.list(&mut listing, usize::MAX);
-        records.into_iter().map(|(record, _)| record).collect()
-    }
-
     fn list_cluster(&self, records: &mut Vec<MetadataRecord>) -> Listing {
         // The metadata version first: it says how to read the rest.
         let mut levels: Vec<_> = self.features.iter().collect();

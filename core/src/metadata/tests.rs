@@ -298,24 +298,26 @@ fn a_snapshot_of_the_image_gives_the_image() {
         .into(),
         ClientQuotaRecord {
             key: "producer_byte_rate".into(),
-            value: F64Bits::from(5.0),
+            value: F64Bits(5f64.to_bits()),
             ..Default::default()
         }
         .into(),
     ]);
     assert!(!image.brokers[&1].fenced);
-    let (again, _) = replay(image.to_records());
+    let in_pieces_of = |most| {
+        let (mut listing, mut records) = (super::Listing::default(), Vec::new());
+        while listing != super::Listing::Done {
+            records.extend(image.list(&mut listing, most));
+        }
+        records
+    };
+    let records = in_pieces_of(usize::MAX);
+    let (again, _) = replay(records.iter().map(|(record, _)| record.clone()));
     assert_eq!(again, image);
     for most in [1, 2, 3, 5, 100] {
-        let (mut listing, mut pieces) = (super::Listing::default(), Vec::new());
-        while listing != super::Listing::Done {
-            let piece = image.list(&mut listing, most);
-            pieces.extend(piece.into_iter().map(|(record, _)| record));
-        }
-        assert_eq!(pieces, image.to_records(), "in pieces of {most}");
+        assert_eq!(in_pieces_of(most), records, "in pieces of {most}");
     }
-    for record in image.to_records() {
-        let version = features::record_version(&record, image.metadata_version());
+    for (record, version) in records {
         let value = record
             .encode_value(version)
             .expect("it has room for everything");

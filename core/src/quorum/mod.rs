@@ -220,12 +220,6 @@ impl Quorum {
         self.log
     }
 
-    /// Does this node lead: may records be appended?
-    #[must_use]
-    pub fn is_leading(&self) -> bool {
-        self.phase == Phase::Leading
-    }
-
     /// The epoch that this node is in.
     #[must_use]
     pub fn epoch(&self) -> LeaderEpoch {

@@ -210,12 +210,6 @@ impl BatchHeader {
         self.attributes & 0x20 != 0
     }
 
-    /// Is `base_timestamp` a compaction's delete horizon? KIP-534.
-    #[must_use]
-    pub fn has_delete_horizon(&self) -> bool {
-        self.attributes & 0x40 != 0
-    }
-
     /// Sequence of the last record, wrapping after the greatest; -1 without sequences.
     #[must_use]
     pub fn last_sequence(&self) -> i32 {

@@ -6,20 +6,6 @@ use bytes::Bytes;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct F64Bits(pub u64);
 
-impl F64Bits {
-    /// The number, for those who are allowed to calculate with it.
-    #[must_use]
-    pub fn to_f64(self) -> f64 {
-        f64::from_bits(self.0)
-    }
-}
-
-impl From<f64> for F64Bits {
-    fn from(number: f64) -> F64Bits {
-        F64Bits(number.to_bits())
-    }
-}
-
 /// The tagged fields of a struct that this release does not know, by ascending tag (KIP-482). Kept so that a message
 /// that is passed on loses nothing. One word when there are none, which is nearly always.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -14,7 +14,7 @@ use fuser::{
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
@@ -165,12 +165,6 @@ impl CrashFs {
         self.cuts
     }
 
-    /// Copies the files as a reader sees them to `to`, for a look after a failure.
-    pub fn copy_to(&self, to: &Path) -> io::Result<()> {
-        let disk = self.state().disk.clone();
-        copy(&disk, ROOT, to)
-    }
-
     fn unmount(&mut self) -> io::Result<()> {
         let Some(session) = self.session.take() else {
             return Ok(());
@@ -208,23 +202,6 @@ fn shared(disk: Disk) -> Arc<Shared> {
         }),
         changed: Condvar::new(),
     })
-}
-
-fn copy(disk: &Disk, directory: u64, to: &Path) -> io::Result<()> {
-    std::fs::create_dir_all(to)?;
-    let refused = io::Error::from_raw_os_error;
-    for (name, ino) in disk.entries(directory).map_err(refused)? {
-        let stat = disk.stat(*ino).map_err(refused)?;
-        if stat.directory {
-            copy(disk, *ino, &to.join(name))?;
-        } else {
-            std::fs::write(
-                to.join(name),
-                disk.read(*ino, 0, stat.length as usize).map_err(refused)?,
-            )?;
-        }
-    }
-    Ok(())
 }
 
 impl Shared {
