@@ -9,10 +9,6 @@
 pub enum Purpose {
     /// Ids of topics.
     TopicId = 1,
-    /// Ids of log directories at format.
-    DirectoryId = 2,
-    /// The id of a cluster at format.
-    ClusterId = 3,
     /// Incarnation of a broker at registration.
     Incarnation = 4,
     /// Ids of fetch sessions.

@@ -316,18 +316,6 @@ impl Connections {
         conn.is_none_or(|conn| self.connections.get(conn).is_none_or(|c| c.gone))
     }
 
-    /// Is this the oldest request of its connection that is not answered?
-    #[must_use]
-    pub fn is_first(&self, request: RequestId) -> bool {
-        let connection = self
-            .owners
-            .get(&request)
-            .and_then(|conn| self.connections.get(conn));
-        connection
-            .and_then(|c| c.running.front())
-            .is_some_and(|first| first.id == request)
-    }
-
     /// Bytes that answers may still take before fetches are cut to one batch.
     #[must_use]
     pub fn answer_room(&self) -> u64 {
@@ -519,18 +507,6 @@ impl Connections {
                 connection.close(*conn, CloseWhy::Shutdown, out);
             }
         }
-    }
-
-    /// How many there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.connections.len()
-    }
-
-    /// True if there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.connections.is_empty()
     }
 
     fn forget_if_done(&mut self, conn: ConnId) {

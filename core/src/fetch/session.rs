@@ -221,18 +221,6 @@ impl Sessions {
         }
     }
 
-    /// How many there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.sessions.len()
-    }
-
-    /// True if there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.sessions.is_empty()
-    }
-
     /// Applies what a request says of its session and tells what is to be looked at for it, in the order to serve. Of a session, that
     /// goes back with [`Sessions::answer`] or [`Sessions::give_back`].
     ///
@@ -731,10 +719,10 @@ mod tests {
         let id = full(&mut sessions, &rng, now, 1);
         let (context, asks) = sessions.open(now, request(id, 1, &[], &[0])).unwrap();
         assert_eq!((context, asks.len()), (FetchContext::Sessionless, 0));
-        assert!(sessions.is_empty());
+        assert!(sessions.sessions.is_empty());
         let id = full(&mut sessions, &rng, now, 1);
         sessions.open(now, request(id, -1, &[], &[])).unwrap();
-        assert!(sessions.is_empty());
+        assert!(sessions.sessions.is_empty());
     }
 
     #[test]

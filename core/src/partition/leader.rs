@@ -207,12 +207,6 @@ impl Partition {
         self.durable_start
     }
 
-    /// The log has failed and nothing can be read or written.
-    #[must_use]
-    pub fn is_offline(&self) -> bool {
-        self.offline
-    }
-
     /// May this node's log be used by a client that knows `epoch`? KIP-320.
     ///
     /// # Errors
