@@ -19,6 +19,8 @@ use super::store::{LogStore, Wait};
 
 /// A slice this small is copied out of its frame, which it would otherwise keep in memory.
 const COPY_BELOW: usize = 2048;
+/// Batches that leave memory in one go, at most.
+const TRIM_PIECE: usize = 1000;
 
 impl LogStore {
     /// Appends a batch: it has its offsets when this returns; [`Notice::Written`] and [`Notice::Durable`] follow.
@@ -101,6 +103,8 @@ impl LogStore {
         } else {
             batch.body
         });
+        self.hot_count += 1;
+        let nth = self.hot_count;
         let log = self.appendable(id, cx.mutants)?;
         log.end = last.next();
         log.in_flight.push_back(InFlight {
@@ -118,6 +122,7 @@ impl LogStore {
             undo,
         });
         log.hot.push_back(HotBatch {
+            nth,
             base,
             last,
             max_timestamp: header.max_timestamp,
@@ -125,7 +130,6 @@ impl LogStore {
             parts: parts.clone(),
         });
         self.hot_bytes += parts.len() as u64;
-        self.hot_order.push_back((id, last));
         self.write_batch(cx, id, last, position, parts);
         self.trim_hot();
         if news {
@@ -203,24 +207,35 @@ impl LogStore {
         }
     }
 
-    /// Forgets the oldest batches in memory beyond the budget; what is not durable yet stays.
+    /// Forgets the oldest batches in memory beyond the budget; what is not durable yet stays, and keeps no other log's batches there.
     pub(super) fn trim_hot(&mut self) {
-        while self.hot_bytes > self.config.hot_bytes {
-            let Some(&(id, last)) = self.hot_order.front() else {
+        for _ in 0..TRIM_PIECE {
+            if self.hot_bytes <= self.config.hot_bytes {
+                return;
+            }
+            let Some((_, id)) = self.hot_order.pop_first() else {
                 return;
             };
-            if let Some(log) = self.logs[id.0 as usize].as_deref_mut() {
-                if log.promised <= last && log.is_online() {
-                    return;
-                }
-                while let Some(batch) = log.hot.pop_front_if(|batch| batch.last <= last) {
-                    self.hot_bytes -= batch.parts.len() as u64;
-                    if let Some(at) = log.segment_at(batch.base) {
-                        log.segments[at].settle(batch.max_timestamp, batch.last);
-                    }
-                }
+            let Some(log) = self.log_mut(id) else {
+                continue;
+            };
+            let Some(batch) = log.hot.pop_front() else {
+                continue;
+            };
+            if let Some(at) = log.segment_at(batch.base) {
+                log.segments[at].settle(batch.max_timestamp, batch.last);
             }
-            self.hot_order.pop_front();
+            self.hot_bytes -= batch.parts.len() as u64;
+            self.let_hot_go(id);
+        }
+    }
+
+    /// Lets the oldest batch of a log in memory be forgotten when its turn comes, if it is durable.
+    pub(super) fn let_hot_go(&mut self, id: LogId) {
+        let Some(log) = self.log(id) else { return };
+        if let Some(oldest) = log.hot.front().filter(|batch| batch.last < log.promised) {
+            let turn = (oldest.nth, id);
+            self.hot_order.insert(turn);
         }
     }
 
@@ -288,6 +303,7 @@ impl LogStore {
             self.notices.push_back(Notice::Written(id, written));
             if at_once {
                 self.notices.push_back(Notice::Durable(id, written));
+                self.let_hot_go(id);
             }
             self.advance_ready(cx, id);
         }

@@ -272,7 +272,12 @@ impl LogStore {
             .config
             .flush_messages
             .is_some_and(|limit| ready.0 - log.synced.0 >= limit);
-        let wanted = !log.config.is_loose() || waiting || self.shutdown.is_some();
+        // Kafka: a roll flushes what was rolled. Retention, the recovery point and open files wait for it.
+        let next = log
+            .segment_at(log.synced)
+            .and_then(|at| log.segments.get(at + 1));
+        let rolled = next.is_some_and(|next| next.base <= ready);
+        let wanted = !log.config.is_loose() || waiting || rolled || self.shutdown.is_some();
         if ready > log.synced && wanted {
             directory.touched.insert(id);
         } else if let (true, Some(ms), None) =
@@ -478,6 +483,7 @@ impl LogStore {
                 self.notices.push_back(Notice::Durable(id, end));
             }
         }
+        self.let_hot_go(id);
         self.close_synced_segments(cx, id);
         self.advance_ready(cx, id);
         self.open_when_synced(cx, id);

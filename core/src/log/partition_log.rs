@@ -70,6 +70,8 @@ pub(super) struct Unsynced {
 /// A recent batch in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct HotBatch {
+    /// Which one it is of all batches that were appended in this life.
+    pub(super) nth: u64,
     pub(super) base: Offset,
     pub(super) last: Offset,
     pub(super) max_timestamp: i64,

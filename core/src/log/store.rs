@@ -85,8 +85,10 @@ pub struct LogStore {
     /// Long work that goes on at the next wakeup.
     pub(super) continues: BTreeSet<Continue>,
     pub(super) retention_cursor: Option<LogId>,
-    /// The batches in memory, oldest first.
-    pub(super) hot_order: VecDeque<(LogId, Offset)>,
+    /// Logs whose oldest batch in memory is durable, so that it may be forgotten, by its [`nth`](super::partition_log::HotBatch::nth).
+    pub(super) hot_order: BTreeSet<(u64, LogId)>,
+    /// Batches that were appended.
+    pub(super) hot_count: u64,
     pub(super) hot_bytes: u64,
     /// How many logs that were found at start are being opened.
     pub(super) opening: usize,
@@ -151,7 +153,8 @@ impl LogStore {
             timers: BTreeSet::new(),
             continues: BTreeSet::new(),
             retention_cursor: None,
-            hot_order: VecDeque::new(),
+            hot_order: BTreeSet::new(),
+            hot_count: 0,
             hot_bytes: 0,
             opening: 0,
             started: false,
@@ -848,6 +851,9 @@ impl LogStore {
             directory.outstanding.remove(&lsn);
         }
         directory.touched.remove(&id);
+        if let Some(oldest) = log.hot.front() {
+            self.hot_order.remove(&(oldest.nth, id));
+        }
         for batch in log.hot.drain(..) {
             self.hot_bytes -= batch.parts.len() as u64;
         }

@@ -113,6 +113,8 @@ pub(super) struct Disk {
     pub(super) fail_sync: bool,
     /// Syncs of files of this root fail, after everything else.
     pub(super) failing_root: Option<DirId>,
+    /// Syncs of files of this root do not come back.
+    pub(super) hung_root: Option<DirId>,
     pub(super) syncs: usize,
 }
 
@@ -266,7 +268,10 @@ impl Disk {
         &mut self,
         dice: &mut Dice,
     ) -> Option<(Token, Result<DiskDone, DiskError>)> {
+        let hangs =
+            |op: &DiskOp| matches!(op, DiskOp::Sync { root, .. } if self.hung_root == Some(*root));
         let ready: Vec<usize> = (0..self.queue.len())
+            .filter(|&at| !hangs(&self.queue[at].op))
             .filter(|&at| {
                 let dirs = touched(&self.queue[at].op);
                 !self.queue[..at]

@@ -4,6 +4,7 @@ mod checkpoints;
 mod damage;
 mod disk;
 mod full;
+mod held;
 mod recovery;
 mod rolling;
 mod world;

@@ -1,0 +1,77 @@
+//! What is held in memory, in files and on disk goes when its time has come, whatever else is stuck.
+
+use super::world::{World, batch, topic_id};
+use super::{small, small_log, values, world_with_two_directories};
+use crate::ids::{LogId, Offset, PartitionIndex};
+use crate::log::{LogConfig, NewLog};
+
+/// A log in a directory of its own.
+fn create_in(world: &mut World, topic: &str, dir: usize) -> LogId {
+    let new = NewLog {
+        topic: topic.to_owned(),
+        topic_id: topic_id(topic),
+        partition: PartitionIndex(0),
+        config: small_log(),
+        dir: Some(dir),
+    };
+    let id = world.call(|store, cx| store.create(cx, new));
+    world.settle();
+    id
+}
+
+/// A directory whose syncs do not come back keeps its own batches in memory, and nobody else's.
+#[test]
+fn a_directory_that_hangs_keeps_no_other_batches_in_memory() {
+    for seed in 0..10 {
+        let (mut world, other) = world_with_two_directories(seed);
+        world.start();
+        let (sound, hung) = (create_in(&mut world, "t", 0), create_in(&mut world, "u", 1));
+        world.disk.hung_root = Some(other);
+        world.put(hung, &batch(&values(0, 2), 1000, None));
+        for n in 0..200 {
+            world.put(sound, &batch(&values(n, 1), 1000, None));
+            world.settle();
+        }
+        assert_eq!((world.durable(hung), world.durable(sound)), (0, 200));
+        let (held, limit) = (world.store.hot_bytes, world.config.hot_bytes);
+        assert!(held <= limit + 500, "seed {seed}: {held} of {limit}");
+        world.disk.hung_root = None;
+        world.settle();
+        assert_eq!(world.durable(hung), 2);
+        assert_eq!(world.values(sound), values(0, 200));
+        assert_eq!(world.values(hung), values(0, 2));
+    }
+}
+
+/// A log that is flushed after so many records that it never comes to that is flushed where its segments end.
+#[test]
+fn a_loosely_flushed_log_is_flushed_up_to_its_active_segment() {
+    for seed in 0..10 {
+        let mut world = World::new(seed, small());
+        world.start();
+        let config = LogConfig {
+            flush_messages: Some(1_000_000),
+            retention_bytes: 4000,
+            ..small_log()
+        };
+        let id = world.create("t", config);
+        for n in 0..200 {
+            world.put(id, &batch(&values(n, 1), 1000, None));
+            for _ in 0..seed {
+                world.step();
+            }
+        }
+        world.settle();
+        let log = world.store.log(id).expect("there");
+        assert!(log.segments.len() > 4, "{}", log.segments.len());
+        let active = log.segments.last().expect("active").base;
+        assert!(log.synced >= active, "{} of {active}", log.synced);
+        assert!(log.recovery_point(world.mutants) >= active);
+        let open = log.segments.iter().filter(|s| s.file.is_some());
+        assert_eq!(open.count(), 1, "seed {seed}");
+        world.store.note_high_watermark(id, Offset(200));
+        world.sleep(world.config.retention_check_interval_ms + 1);
+        let left = world.store.view(id).expect("there").size_bytes;
+        assert!(left < 6000, "{left} bytes");
+    }
+}
