@@ -108,8 +108,18 @@ const BASE64_URL: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuv
 impl Uuid {
     /// "No id".
     pub const ZERO: Uuid = Uuid([0; 16]);
-    /// The topic id of `__cluster_metadata`; as a directory id "UNASSIGNED" is [`Uuid::ZERO`] and this value is "LOST".
+    /// The topic id of `__cluster_metadata`.
     pub const METADATA_TOPIC: Uuid = Uuid([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+
+    /// As a log directory: the broker was asked to choose one and has not told which. [`Uuid::ZERO`] says that nobody was asked (a
+    /// partition that is older than KIP-858).
+    pub const UNASSIGNED: Uuid = Uuid::METADATA_TOPIC;
+
+    /// Does this name one log directory? False for [`Uuid::ZERO`] and [`Uuid::UNASSIGNED`].
+    #[must_use]
+    pub fn names_directory(&self) -> bool {
+        *self != Uuid::ZERO && *self != Uuid::UNASSIGNED
+    }
 
     /// Marks `bits` as a random (version 4) id, as Kafka's ids are.
     #[must_use]
@@ -179,6 +189,8 @@ mod tests {
     #[test]
     fn uuid_text_is_kafkas() {
         assert_eq!(Uuid::ZERO.to_string(), "AAAAAAAAAAAAAAAAAAAAAA");
+        assert!(!Uuid::ZERO.names_directory() && !Uuid::UNASSIGNED.names_directory());
+        assert!(Uuid([7; 16]).names_directory());
         assert_eq!(Uuid::METADATA_TOPIC.to_string(), "AAAAAAAAAAAAAAAAAAAAAQ");
         let id = Uuid::random_from(*b"0123456789abcdef");
         assert_eq!(id.to_string().parse::<Uuid>(), Ok(id));

@@ -58,11 +58,13 @@ pub enum Mutant {
     SealTwiceAtOnce,
     /// Recovery without a snapshot forgets the producers of batches below the start of the log.
     ForgetProducersBelowStart,
+    /// A log that no topic of the metadata has is deleted, whatever became of the metadata.
+    DeleteStray,
 }
 
 impl Mutant {
     /// Every mutant, in the order of the report.
-    pub const ALL: [Mutant; 26] = [
+    pub const ALL: [Mutant; 27] = [
         Mutant::AckBeforeSync,
         Mutant::SkipTornTailCheck,
         Mutant::ForgetDirectorySync,
@@ -89,6 +91,7 @@ impl Mutant {
         Mutant::ForgetSyncedWhenOffline,
         Mutant::SealTwiceAtOnce,
         Mutant::ForgetProducersBelowStart,
+        Mutant::DeleteStray,
     ];
 
     /// The name that `sim mutants --only` takes.
@@ -121,6 +124,7 @@ impl Mutant {
             Mutant::ForgetSyncedWhenOffline => "ForgetSyncedWhenOffline",
             Mutant::SealTwiceAtOnce => "SealTwiceAtOnce",
             Mutant::ForgetProducersBelowStart => "ForgetProducersBelowStart",
+            Mutant::DeleteStray => "DeleteStray",
         }
     }
 }

@@ -23,6 +23,7 @@ pub fn is_hunted(mutant: Mutant) -> bool {
             | Mutant::ForgetSyncedWhenOffline
             | Mutant::SealTwiceAtOnce
             | Mutant::ForgetProducersBelowStart
+            | Mutant::DeleteStray
             | Mutant::StopWaitsForFailedDirectory
             | Mutant::DeleteInFailedDirectory
             | Mutant::WaitForRoomInFailedDirectory
@@ -104,7 +105,9 @@ pub fn expected(mutant: Mutant) -> &'static [Invariant] {
         // No client of the simulator asks for the end of a leader's epoch, or can know what became of a batch without an answer.
         Mutant::MarkCleanWithoutEpochs
         | Mutant::DropRequestInWork
-        | Mutant::AppendBehindLostAnswer => &[],
+        | Mutant::AppendBehindLostAnswer
+        // Nobody takes the simulated node's metadata away from it.
+        | Mutant::DeleteStray => &[],
         Mutant::TrustIndexesAtRecoveryPoint | Mutant::KeepLookupBound => {
             &[Invariant::TimestampLookup]
         }

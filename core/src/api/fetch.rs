@@ -523,7 +523,7 @@ impl Slot {
     /// Must it be told at once? What the metadata does not know can wait: it may be about to learn it.
     fn is_urgent(&self) -> bool {
         let failed = self.result.error != ErrorCode::NONE;
-        (failed && self.log.is_some()) || self.result.diverging.is_some()
+        (failed && (self.log.is_some() || !self.is_unknown())) || self.result.diverging.is_some()
     }
 
     /// Is this a partition that the metadata does not have?

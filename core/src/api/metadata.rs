@@ -406,10 +406,10 @@ impl View<'_> {
             .get(&id)
             .map(|broker| broker.log_dirs.as_slice())
             .unwrap_or_default();
-        match partition.directory(NodeId(id)) {
-            None | Some(Uuid::ZERO) => false,
-            Some(directory) => !online.is_empty() && !online.contains(&directory),
-        }
+        let directory = partition.directory(NodeId(id));
+        directory
+            .filter(Uuid::names_directory)
+            .is_some_and(|directory| !online.is_empty() && !online.contains(&directory))
     }
 }
 

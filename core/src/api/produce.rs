@@ -443,7 +443,10 @@ impl Api {
         if wait.unacknowledged == 0 {
             self.answer_produce(rooms, cx, wait);
         } else {
-            self.timers.insert((wait.deadline, wait.asked.id));
+            // What the leader alone acknowledges times out for nobody, as with Kafka: it is appended, and a retry would do it again.
+            if wait.acks == Acks::All {
+                self.timers.insert((wait.deadline, wait.asked.id));
+            }
             self.requests.insert(wait.asked.id, Waiting::Produce(wait));
         }
     }

@@ -48,7 +48,7 @@ impl Controller {
             ..Default::default()
         };
         let is_lost = |partition: &Partition| {
-            let directory = partition.directory(node).filter(|id| *id != Uuid::ZERO);
+            let directory = partition.directory(node).filter(Uuid::names_directory);
             directory.is_some_and(|id| !online.contains(&id))
         };
         let (mut records, last) = self.partition_changes(from, |partition| {

@@ -66,7 +66,8 @@ impl Controller {
     }
 
     /// Gives each replica the directory of its broker that has the fewest, `extra` being those that this request has placed.
-    /// A broker with no directory that takes new replicas gets [`Uuid::ZERO`]: it chooses itself.
+    /// A broker whose directories take no new replicas, or that is not known, chooses itself: [`Uuid::UNASSIGNED`]. One that tells no
+    /// directories gets [`Uuid::ZERO`].
     pub(super) fn in_directories(
         &self,
         replicas: Vec<i32>,
@@ -78,7 +79,7 @@ impl Controller {
         };
         let directories = replicas.iter().map(|id| {
             let Some(broker) = self.image.brokers.get(id) else {
-                return Uuid::ZERO;
+                return Uuid::UNASSIGNED;
             };
             let cordoned = broker.cordoned_log_dirs.as_deref().unwrap_or_default();
             let open = broker
@@ -88,7 +89,10 @@ impl Controller {
             let chosen = open
                 .min_by_key(|directory| load(directory, extra))
                 .copied()
-                .unwrap_or(Uuid::ZERO);
+                .unwrap_or(match broker.log_dirs.is_empty() {
+                    true => Uuid::ZERO,
+                    false => Uuid::UNASSIGNED,
+                });
             *extra.entry(chosen).or_default() += 1;
             chosen
         });

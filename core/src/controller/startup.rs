@@ -342,8 +342,11 @@ impl Controller {
         };
         match partition.directory(NodeId(id)) {
             None => false,
-            Some(Uuid::ZERO) => true,
-            Some(directory) => broker.log_dirs.is_empty() || broker.log_dirs.contains(&directory),
+            Some(directory) => {
+                !directory.names_directory()
+                    || broker.log_dirs.is_empty()
+                    || broker.log_dirs.contains(&directory)
+            }
         }
     }
 

@@ -516,8 +516,7 @@ impl Controller {
                 );
                 continue;
             };
-            let by_both =
-                known.remove(&topic.id).is_some() || ids_twice.iter().any(|id| **id == topic.id);
+            let by_both = known.remove(&topic.id).is_some() || ids_twice.contains(&topic.id);
             if by_both {
                 refuse(
                     Some(name),

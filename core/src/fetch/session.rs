@@ -27,6 +27,9 @@ const FINAL_EPOCH: i32 = -1;
 pub const LOOKED_AT: usize = 1_000;
 /// A session that was used within this time gives way to nobody, and a younger one to no larger one. Kafka's constant.
 const EVICTION: Duration = Duration::from_mins(2);
+/// The partitions that all sessions together may have. Who asks for more is answered without a session, as when the cache is full.
+/// Kafka counts sessions only, each of any size.
+const PARTITIONS_HELD: usize = 1_000_000;
 
 /// What a fetch says of its session.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -194,6 +197,9 @@ impl Session {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sessions {
     slots: usize,
+    /// The partitions that they may have together, and those that they have.
+    most: usize,
+    held: usize,
     sessions: BTreeMap<i32, Session>,
     by_use: BTreeSet<(Instant, i32)>,
     /// Those old enough to give way to a larger one.
@@ -212,6 +218,8 @@ impl Sessions {
     pub fn new(slots: usize) -> Sessions {
         Sessions {
             slots,
+            most: PARTITIONS_HELD,
+            held: 0,
             sessions: BTreeMap::new(),
             by_use: BTreeSet::new(),
             evictable: BTreeSet::new(),
@@ -251,6 +259,11 @@ impl Sessions {
         }
         if session.uses_topic_ids != request.uses_topic_ids {
             return Err(ErrorCode::FETCH_SESSION_TOPIC_ID_ERROR);
+        }
+        if self.held + request.asks.len() > self.most && !request.asks.is_empty() {
+            // The fetcher begins anew, and is answered without a session if there is no room for it.
+            self.remove(request.id);
+            return Err(ErrorCode::FETCH_SESSION_ID_NOT_FOUND);
         }
         for (key, ask) in &request.asks {
             session.put(key.detached(), *ask, Offset(-1), Offset(-1));
@@ -442,6 +455,12 @@ impl Sessions {
     }
 
     fn make_room(&mut self, now: Instant, size: usize) -> bool {
+        while self.held + size > self.most {
+            match self.by_use.first() {
+                Some(&(used, oldest)) if now.since(used) > EVICTION => self.remove(oldest),
+                Some(_) | None => return false,
+            }
+        }
         if self.sessions.len() < self.slots {
             return true;
         }
@@ -468,7 +487,9 @@ impl Sessions {
         self.by_use.remove(&(session.used, id));
         self.evictable.remove(&(session.size, id));
         session.used = now;
+        self.held -= session.size;
         session.size = session.partitions.len();
+        self.held += session.size;
         self.by_use.insert((now, id));
         if now.since(session.created) > EVICTION {
             self.evictable.insert((session.size, id));
@@ -479,6 +500,7 @@ impl Sessions {
         if let Some(session) = self.sessions.remove(&id) {
             self.by_use.remove(&(session.used, id));
             self.evictable.remove(&(session.size, id));
+            self.held -= session.size;
             self.retired.push((id, session));
         }
     }
@@ -515,6 +537,8 @@ impl Sessions {
             "more fetch sessions than slots"
         );
         assert_eq!(self.by_use.len(), self.sessions.len());
+        let sizes = self.sessions.values().map(|session| session.size);
+        assert_eq!(self.held, sizes.sum::<usize>());
         assert!(
             self.by_use
                 .iter()
@@ -745,6 +769,32 @@ mod tests {
         // Unused for two minutes, any gives way.
         let much_later = later + Duration::from_secs(121);
         assert_ne!(full(&mut sessions, &rng, much_later, 1), NO_SESSION);
+        sessions.check();
+    }
+
+    #[test]
+    fn sessions_have_a_bound_of_partitions_together() {
+        let (mut sessions, rng, now) = (Sessions::new(100), Rng::new([1; 32]), Instant(0));
+        sessions.most = 10;
+        assert_eq!(full(&mut sessions, &rng, now, 11), NO_SESSION);
+        let first = full(&mut sessions, &rng, now, 6);
+        assert_ne!(first, NO_SESSION);
+        assert_eq!(full(&mut sessions, &rng, now, 5), NO_SESSION);
+        let second = full(&mut sessions, &rng, now, 4);
+        assert_ne!(second, NO_SESSION);
+        sessions.check();
+        // One that grows beyond it ends: its fetcher begins anew, without one.
+        let grown = sessions.open(now, request(second, 1, &[(4, 0)], &[]));
+        assert_eq!(grown, Err(ErrorCode::FETCH_SESSION_ID_NOT_FOUND));
+        sessions.check();
+        let more = request(first, 1, &[(6, 0), (7, 0)], &[]);
+        assert!(sessions.open(now, more).is_ok());
+        sessions.check();
+        assert_eq!(full(&mut sessions, &rng, now, 3), NO_SESSION);
+        // What nobody uses gives way.
+        let later = now + Duration::from_secs(121);
+        assert_ne!(full(&mut sessions, &rng, later, 3), NO_SESSION);
+        assert!(!sessions.sessions.contains_key(&first));
         sessions.check();
     }
 

@@ -328,7 +328,7 @@ pub enum Notice {
     Stopped,
 }
 
-/// Does `header` take part in the producer's sequence?
+/// Does `header` take part in the producer's sequence? Any id below 0 is none, as with Kafka.
 pub(super) fn has_producer(header: &BatchHeader) -> bool {
-    header.producer_id != ProducerId::NONE
+    header.producer_id > ProducerId::NONE
 }

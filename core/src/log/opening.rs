@@ -28,7 +28,7 @@ use super::partition_log::{Log, State, Unsynced};
 use super::plan::{CheckpointKind, Then, may, must};
 use super::producers::Producers;
 use super::recovery::{Scan, Task};
-use super::removal::deleted_name;
+use super::removal::{DELETE_SUFFIX, left_name};
 use super::segment::{Segment, file_name, name};
 use super::start::{METADATA_TOPIC, parse_log_name};
 use super::store::{LogStore, Wait};
@@ -119,7 +119,8 @@ impl LogStore {
             snapshots: BTreeMap::new(),
             cut_bytes: None,
         };
-        let config = if topic == METADATA_TOPIC {
+        let is_metadata = topic == METADATA_TOPIC;
+        let config = if is_metadata {
             self.config.metadata_config.clone()
         } else {
             self.config.default_config.clone()
@@ -131,6 +132,7 @@ impl LogStore {
             log.checkpointed = checkpointed;
             log.start = start;
             log.high_watermark = high_watermark;
+            log.configured = is_metadata;
             log
         });
         self.dirs[dir].logs.insert(id);
@@ -426,7 +428,7 @@ impl LogStore {
                 // It is renamed first, so that the log can be created again at once.
                 let (dir, old) = (log.dir, log.name());
                 let bits = cx.rng.bits(Purpose::DeletedDirectory, u64::from(id.0), 1);
-                let renamed = deleted_name(&old, bits);
+                let renamed = left_name(&old, bits, DELETE_SUFFIX);
                 let root = self.dirs[dir].root;
                 self.leave_checkpoints(id);
                 self.forget_log(id);

@@ -135,6 +135,8 @@ pub(super) struct Log {
     pub(super) configured: bool,
     /// It is being deleted, and its directory has its new name.
     pub(super) renamed: bool,
+    /// No topic has it: once renamed, its directory stays.
+    pub(super) stray: bool,
     /// Its oldest segment is being removed.
     pub(super) removing: bool,
     /// Its directory could not be made whole: its ids may name nothing.
@@ -190,6 +192,7 @@ impl Log {
             busy: 0,
             configured: false,
             renamed: false,
+            stray: false,
             removing: false,
             unmade: false,
             readers: BTreeSet::new(),

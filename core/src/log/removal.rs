@@ -19,6 +19,8 @@ use super::store::{LogStore, Timer, Wait};
 const PAGE: u32 = 500;
 /// What a deleted log's directory ends with.
 pub(super) const DELETE_SUFFIX: &str = "-delete";
+/// What the directory of a log that no topic of the metadata has ends with. Nobody removes it but the operator.
+pub(super) const STRAY_SUFFIX: &str = "-stray";
 
 /// A directory that is being removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,12 +32,13 @@ pub(super) struct Removal {
     outstanding: usize,
 }
 
-/// What the directory of a deleted log is called until it goes.
-fn removed_name(cx: &Cx<'_>, id: LogId, log: &str) -> Name {
-    deleted_name(
-        log,
-        cx.rng.bits(Purpose::DeletedDirectory, u64::from(id.0), 0),
-    )
+/// What the directory of a log that left is called.
+fn removed_name(cx: &Cx<'_>, id: LogId, log: &Log) -> Name {
+    let bits = cx.rng.bits(Purpose::DeletedDirectory, u64::from(id.0), 0);
+    match log.stray {
+        false => left_name(&log.name(), bits, DELETE_SUFFIX),
+        true => left_name(&log.name(), bits, STRAY_SUFFIX),
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -186,6 +189,25 @@ impl LogStore {
         }
     }
 
+    /// Sets a log aside that was found although no topic has it: its directory is renamed ([`Notice::Deleted`]), its files stay. As with
+    /// Kafka, metadata that lost a topic must not cost its records.
+    pub fn set_aside(&mut self, cx: &mut Cx<'_>, id: LogId) {
+        let deletes = cx.mutants.has(Mutant::DeleteStray);
+        let Some(log) = self.log_mut(id).filter(|_| !deletes) else {
+            return self.delete(cx, id);
+        };
+        log.stray = true;
+        let path = self.log_path(id);
+        self.delete(cx, id);
+        if let Some(log) = self.log(id) {
+            let aside = removed_name(cx, id, log);
+            let message = format!(
+                "{path} belongs to no topic of the metadata: it is set aside as {aside}. If its topic was deleted, remove that directory. If not, the metadata log is not the one that it was made with: stop, bring that one back, and give the directory its name again"
+            );
+            self.note(cx, Level::Warn, message);
+        }
+    }
+
     /// Deletes a log: its directory is renamed at once ([`Notice::Deleted`]), its files go after `file.delete.delay.ms`.
     pub fn delete(&mut self, cx: &mut Cx<'_>, id: LogId) {
         let Some(log) = self.log_mut(id) else { return };
@@ -195,8 +217,8 @@ impl LogStore {
         }
         let was_opening = matches!(log.state, State::Opening(_));
         let (dir, key) = (log.dir, (log.topic_id, log.partition));
-        let old = log.name();
         log.state = State::Deleting;
+        let (old, renamed) = (log.name(), removed_name(cx, id, log));
         self.leave_checkpoints(id);
         if self.by_topic.get(&key) == Some(&id) {
             self.by_topic.remove(&key);
@@ -211,7 +233,6 @@ impl LogStore {
             self.notices.push_back(Notice::Deleted(id));
             return;
         }
-        let renamed = removed_name(cx, id, &old);
         let root = self.dirs[dir].root;
         let Some(from) = Name::new(old) else { return };
         // It is not there if it could not be made.
@@ -243,10 +264,11 @@ impl LogStore {
             self.close_file(cx, dir, file);
         }
         let Some(log) = self.log(id) else { return };
-        let delay = u64::try_from(log.config.file_delete_delay_ms).unwrap_or(0);
+        let (delay, stays) = (log.config.file_delete_delay_ms, log.stray);
+        let delay = u64::try_from(delay).unwrap_or(0);
         let removal = Removal {
             dir,
-            name: removed_name(cx, id, &log.name()),
+            name: removed_name(cx, id, log),
             handle: self.fresh_dir(),
             phase: Phase::Waiting,
             outstanding: 0,
@@ -254,6 +276,9 @@ impl LogStore {
         self.forget_log(id);
         if made {
             self.issue(cx, Wait::Ignore, DiskOp::CloseDir { dir: handle });
+        }
+        if stays {
+            return;
         }
         let removal_id = self.fresh_id();
         self.removals.insert(removal_id, removal);
@@ -377,10 +402,10 @@ impl LogStore {
     }
 }
 
-/// `topic-partition.<32 hex digits>-delete`, cut to what a file system takes.
-pub(super) fn deleted_name(old: &str, bits: [u8; 16]) -> Name {
+/// `topic-partition.<32 hex digits>-delete` or `-stray`, cut to what a file system takes.
+pub(super) fn left_name(old: &str, bits: [u8; 16], suffix: &str) -> Name {
     let unique: String = bits.iter().map(|byte| format!("{byte:02x}")).collect();
-    let suffix = format!(".{unique}{DELETE_SUFFIX}");
+    let suffix = format!(".{unique}{suffix}");
     let kept = old.len().min(255 - suffix.len());
     name(format!("{}{suffix}", &old[..kept]))
 }

@@ -366,10 +366,16 @@ impl LogStore {
         self.started = true;
         let dir = self.config.metadata_dir;
         let mut has_metadata = false;
-        for (at, directory) in self.dirs.iter_mut().enumerate() {
-            let start = directory.start.as_mut();
+        for at in 0..self.dirs.len() {
+            let start = self.dirs[at].start.as_mut();
             let found = start.is_some_and(|start| start.logs.remove(METADATA_LOG));
-            has_metadata |= found && at == dir;
+            if found && at != dir {
+                return self.fatal(format!(
+                    "log directory {} holds the metadata log, but it is looked for in {}: set metadata.log.dir={} (or, if that log is of no use any more, move its directory {METADATA_LOG} away) and restart",
+                    self.dirs[at].path, self.dirs[dir].path, self.dirs[at].path
+                ));
+            }
+            has_metadata |= found;
         }
         if has_metadata {
             self.opening += 1;

@@ -28,7 +28,7 @@ pub struct Topic {
 pub struct Partition {
     /// Every replica, the preferred leader first.
     pub replicas: Vec<i32>,
-    /// The log directory of each replica; [`Uuid::ZERO`] is "not said".
+    /// The log directory of each replica; see [`Uuid::names_directory`] for those that name none.
     pub directories: Vec<Uuid>,
     /// In sync; never empty unless there are eligible leader replicas.
     pub isr: Vec<i32>,

@@ -8,6 +8,7 @@ mod fetch_sessions;
 mod hostile;
 mod offline;
 mod stories;
+mod strays;
 mod wide_produce;
 mod world;
 

@@ -31,7 +31,6 @@ pub struct Replicas {
     changed: BTreeSet<(Uuid, i32)>,
     /// New partitions that came many at once, by topic.
     runs: VecDeque<(Uuid, Range<i32>)>,
-    removed: Vec<(Uuid, i32)>,
     /// Topics that are gone, with the partitions that are not dealt with yet.
     removed_topics: Vec<Topic>,
     /// Topics whose properties changed, and up to which partition that is dealt with.
@@ -55,7 +54,6 @@ impl Replicas {
             compare: 0..0,
             changed: BTreeSet::new(),
             runs: VecDeque::new(),
-            removed: Vec::new(),
             removed_topics: Vec::new(),
             configured: BTreeMap::new(),
             all_configured: None,
@@ -79,7 +77,7 @@ impl Replicas {
         }
     }
 
-    /// The store has found what is on disk: logs without those that metadata knows are left over from topics that are gone.
+    /// The store has found what is on disk: logs of no topic that metadata knows are set aside.
     pub fn found(&mut self, store: &LogStore) {
         self.found = true;
         self.compare = 0..store.next_log().0;
@@ -97,7 +95,6 @@ impl Replicas {
         let settled = self.compare.is_empty()
             && self.changed.is_empty()
             && self.runs.is_empty()
-            && self.removed.is_empty()
             && self.removed_topics.is_empty()
             && self.configured.is_empty()
             && self.all_configured.is_none();
@@ -122,7 +119,7 @@ impl Replicas {
             if let Some((id, index)) = self.next_removed() {
                 self.remove(cx, store, partitions, (id, index), &mut released);
             } else if let Some(log) = self.compare.next() {
-                self.compare(store, image, LogId(log));
+                self.compare(cx, store, image, LogId(log));
             } else if let Some(at) = self.next_changed() {
                 self.assign(cx, &mut properties, store, partitions, at, &mut released);
             } else if let Some((id, index)) = self.next_configured(image) {
@@ -144,9 +141,6 @@ impl Replicas {
     }
 
     fn next_removed(&mut self) -> Option<(Uuid, i32)> {
-        if let Some(at) = self.removed.pop() {
-            return Some(at);
-        }
         while let Some(topic) = self.removed_topics.last_mut() {
             if let Some((index, _)) = topic.partitions.pop_first() {
                 return Some((topic.id, index));
@@ -207,16 +201,17 @@ impl Replicas {
         }
     }
 
-    /// A log that no topic has is left over.
-    fn compare(&mut self, store: &LogStore, image: &Image, log: LogId) {
+    /// A log that no topic has is set aside. One whose deletion a crash cut short is none: replay has told of the deletion.
+    fn compare(&self, cx: &mut Cx, store: &mut LogStore, image: &Image, log: LogId) {
         let Some(view) = store.view(log) else {
             return;
         };
         let at = (view.topic_id, view.partition.0);
         let ours = image.topics.partition(at.0, at.1);
         let ours = ours.is_some_and(|partition| partition.replicas.contains(&self.node.0));
-        if !ours && view.topic_id != Uuid::METADATA_TOPIC {
-            self.removed.push(at);
+        let known = store.find(at.0, view.partition) == Some(log);
+        if !ours && known && at.0 != Uuid::METADATA_TOPIC {
+            store.set_aside(cx, log);
         }
     }
 
@@ -271,7 +266,7 @@ impl Replicas {
                 log
             }
             None => {
-                let directory = state.directory(self.node).filter(|id| *id != Uuid::ZERO);
+                let directory = state.directory(self.node).filter(Uuid::names_directory);
                 let dir = directory.and_then(|directory| directory_of(store, directory));
                 if let (Some(directory), None) = (directory, dir) {
                     return lost(cx, &topic.name, index, directory);
@@ -373,7 +368,7 @@ fn lost(cx: &mut Cx, topic: &Str, index: PartitionIndex, directory: Uuid) {
 
 /// The place among the log directories of the one with this id.
 fn directory_of(store: &LogStore, id: Uuid) -> Option<usize> {
-    if id == Uuid::ZERO {
+    if !id.names_directory() {
         return None;
     }
     (0..)

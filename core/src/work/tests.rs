@@ -231,15 +231,23 @@ fn timestamps_and_keys_follow_the_topic() {
     for any in [i64::MIN, -2, 0, i64::MAX] {
         assert!(validate(&at(any), lax()).is_ok(), "{any}");
     }
-    let compacted = ValidateRules {
+    let compacted = || ValidateRules {
         compacted: true,
         ..rules()
     };
-    let fault = validate(&at(NOW), compacted).expect_err("refused");
+    let fault = validate(&at(NOW), compacted()).expect_err("refused");
     assert_eq!(
         (fault.kind, fault.records.len()),
         (RecordsFaultKind::InvalidRecord, 1)
     );
+    // A client takes what is not named for good.
+    let records: Vec<_> = (0..500).map(|_| record(NOW, None, "v")).collect();
+    let fault = validate(
+        &encode_batch(BatchOptions::default(), &records),
+        compacted(),
+    );
+    let named = fault.expect_err("refused").records;
+    assert!(named.iter().map(|(index, _)| *index).eq(0..500));
 }
 
 #[test]

@@ -133,6 +133,25 @@ fn a_replica_whose_directory_is_gone_does_not_lead() {
     assert_eq!(topic.partitions[&1].leader, NodeId(1), "it has come back");
 }
 
+/// Apache Kafka's controller leaves the choice to a broker with several directories, which tells it later: a crash may come first.
+#[test]
+fn a_replica_whose_directory_was_never_told_leads() {
+    let mut world = World::started(&[]);
+    world.create(vec![topic("t", 2)]);
+    for record in world.log.iter_mut().flatten() {
+        if let MetadataRecord::Partition(partition) = record {
+            partition.directories = vec![Uuid::UNASSIGNED];
+        }
+    }
+    world.restart(2);
+    let image = world.controller.image();
+    let topic = image.topics.by_name("t").expect("survives");
+    for partition in topic.partitions.values() {
+        assert_eq!(partition.directories, [Uuid::UNASSIGNED]);
+        assert_eq!(partition.leader, NodeId(1));
+    }
+}
+
 #[test]
 fn a_directory_that_fails_takes_its_partitions_from_the_broker() {
     let mut world = World::started(&[]);

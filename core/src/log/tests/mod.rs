@@ -563,6 +563,90 @@ fn a_directory_that_failed_serves_nothing_while_its_logs_go_out_of_service_one_b
     }
 }
 
+#[test]
+fn a_log_of_no_topic_is_set_aside_and_stays() {
+    set_a_log_aside(Mutants::NONE);
+    assert!(goes_wrong(Mutant::DeleteStray, set_a_log_aside));
+}
+
+fn set_a_log_aside(mutants: Mutants) {
+    let mut world = world_with(5, 100);
+    world.mutants = mutants;
+    let log = "t-0/00000000000000000000.log";
+    let content = world.disk.tree()[log].clone();
+    let id = world.find("t");
+    world.call(|store, cx| store.set_aside(cx, id));
+    world.settle();
+    assert!(world.told.contains(&Notice::Deleted(id)));
+    for _ in 0..2 {
+        world.sleep(600_000);
+        let tree = world.disk.tree();
+        let aside = tree
+            .iter()
+            .find(|(name, _)| name.contains("-stray/") && name.ends_with("00000.log"));
+        let (name, kept) = aside.expect("set aside");
+        assert!(name.starts_with("t-0."), "{name}");
+        assert_eq!(*kept, content);
+        world.crash(true);
+        world.start();
+    }
+    let again = world.create("t", small_log());
+    world.put(again, &batch(&values(0, 2), 5, None));
+}
+
+#[test]
+fn a_metadata_log_in_another_directory_stops_the_start() {
+    let (mut world, _) = world_with_two_directories(5);
+    let lost = "other/__cluster_metadata-0/00000000000000000000.log";
+    world.disk.put(lost, b"");
+    world.start();
+    let fatal = world.told.iter().find_map(|notice| match notice {
+        Notice::Fatal(message) => Some(message),
+        _ => None,
+    });
+    let message = fatal.expect("it does not start");
+    assert!(message.contains("metadata.log.dir=/other"), "{message}");
+    let tree = world.disk.tree();
+    assert!(tree.contains_key(lost));
+    assert!(
+        !tree
+            .keys()
+            .any(|name| name.starts_with("__cluster_metadata-0"))
+    );
+}
+
+/// The properties of the metadata log are the node's own: no topic of the metadata has to tell them.
+#[test]
+fn the_metadata_log_is_shortened_in_every_life() {
+    let mut config = small();
+    config.metadata_config = small_log();
+    let mut world = World::new(5, config);
+    for life in 0..3_i64 {
+        world.start();
+        let id = world.find_metadata();
+        for nth in 0..100 {
+            world.put(id, &batch(&values(nth, 1), 5, None));
+            world.settle();
+        }
+        let view = world.store.view(id).expect("there");
+        let (start, end) = (view.start, view.end);
+        assert_eq!(end, Offset(100 * (life + 1)));
+        world.store.note_high_watermark(id, end);
+        world
+            .call(|store, cx| store.delete_records(cx, id, end))
+            .expect("taken");
+        let before = world.store.view(id).expect("there").size_bytes;
+        world.sleep(600_001);
+        let view = world.store.view(id).expect("there");
+        assert!(
+            view.start > start && view.size_bytes < before / 2,
+            "life {life}: {} of {before} bytes",
+            view.size_bytes
+        );
+        world.crash(true);
+    }
+}
+
 /// A world with a second log directory, whose logs go out of service one by one if it fails; it is not started.
 fn world_with_two_directories(seed: u64) -> (World, DirId) {
     let config = StoreConfig {

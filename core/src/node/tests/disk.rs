@@ -36,6 +36,12 @@ impl Disk {
         self.dirs.retain(|dir, _| roots.contains(dir));
     }
 
+    /// What stands in a root.
+    pub fn names(&mut self, dir: DirId) -> Vec<String> {
+        let entries = self.entries(self.dirs[&dir]).keys();
+        entries.map(|name| name.as_str().to_owned()).collect()
+    }
+
     /// Writes a whole file into a root.
     pub fn put(&mut self, dir: DirId, path: &str, content: Bytes) {
         let mut at = self.dirs[&dir];
@@ -47,8 +53,9 @@ impl Disk {
                 Err(_) => self.add(at, name, Inode::Dir(BTreeMap::new())).unwrap(),
             };
         }
-        self.add(at, Name::new(name).unwrap(), Inode::File(content.to_vec()))
-            .unwrap();
+        let name = Name::new(name).unwrap();
+        self.entries(at).remove(&name);
+        self.add(at, name, Inode::File(content.to_vec())).unwrap();
     }
 
     /// Turns one bit of a file in a root, as rot does.

@@ -311,3 +311,17 @@ fn a_stop_does_not_wait_for_room() {
         "nobody was told of it"
     );
 }
+
+/// As with Kafka: what is appended and acknowledged by the leader alone never times out, or a plain producer would send it again.
+#[test]
+fn what_the_leader_acknowledges_alone_never_times_out() {
+    let mut world = World::ready();
+    let conn = world.connect();
+    let topic = create_topic(&mut world, conn, "t", 1);
+    for (acks, error) in [(1, ErrorCode::NONE), (-1, ErrorCode::REQUEST_TIMED_OUT)] {
+        let mut request = produce(acks, topic, 0, &["a"]);
+        request.timeout_ms = 0;
+        let answer = world.ask(conn, 13, &request);
+        assert_eq!(produced(&answer).error_code, error, "acks={acks}");
+    }
+}

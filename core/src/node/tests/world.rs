@@ -11,7 +11,7 @@ use crate::event::Event;
 use crate::ids::{ConnId, DirId, ListenerId};
 use crate::io::{
     Boot, CloseReason, CloseWhy, DiskError, DiskOp, Effect, Effects, Halt, Input, ListenerBoot,
-    LogDirBoot,
+    LogDirBoot, Name,
 };
 use crate::log::Sizes;
 use crate::mark::Mark;
@@ -125,6 +125,23 @@ impl World {
     /// One bit of a file in the log directory turns.
     pub fn rot(&mut self, path: &str, at: usize) {
         self.disk.rot(ROOT, path, at);
+    }
+
+    /// Gives an entry of the log directory another name.
+    pub fn rename(&mut self, from: &str, to: &str) {
+        let [from, to] = [from, to].map(|name| Name::new(name).unwrap());
+        let dir = ROOT;
+        self.disk.run(DiskOp::Rename { dir, from, to }).unwrap();
+    }
+
+    /// The names of the entries of the log directory.
+    pub fn names(&mut self) -> Vec<String> {
+        self.disk.names(ROOT)
+    }
+
+    /// Formats the log directory once more.
+    pub fn format(&mut self) {
+        super::format(&mut self.disk, ROOT, &self.config);
     }
 
     fn node(config: &Config, life: u8) -> Node {
