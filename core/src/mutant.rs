@@ -60,11 +60,15 @@ pub enum Mutant {
     ForgetProducersBelowStart,
     /// A log that no topic of the metadata has is deleted, whatever became of the metadata.
     DeleteStray,
+    /// A deletion of records is told when any checkpoint, or the removal of any segment, is over.
+    TellStartBeforeCheckpoint,
+    /// A checkpoint leaves out the start of a log that a segment's name tells, while the one before it may still come back.
+    ForgetStartWhileRemoving,
 }
 
 impl Mutant {
     /// Every mutant, in the order of the report.
-    pub const ALL: [Mutant; 27] = [
+    pub const ALL: [Mutant; 29] = [
         Mutant::AckBeforeSync,
         Mutant::SkipTornTailCheck,
         Mutant::ForgetDirectorySync,
@@ -92,6 +96,8 @@ impl Mutant {
         Mutant::SealTwiceAtOnce,
         Mutant::ForgetProducersBelowStart,
         Mutant::DeleteStray,
+        Mutant::TellStartBeforeCheckpoint,
+        Mutant::ForgetStartWhileRemoving,
     ];
 
     /// The name that `sim mutants --only` takes.
@@ -125,6 +131,8 @@ impl Mutant {
             Mutant::SealTwiceAtOnce => "SealTwiceAtOnce",
             Mutant::ForgetProducersBelowStart => "ForgetProducersBelowStart",
             Mutant::DeleteStray => "DeleteStray",
+            Mutant::TellStartBeforeCheckpoint => "TellStartBeforeCheckpoint",
+            Mutant::ForgetStartWhileRemoving => "ForgetStartWhileRemoving",
         }
     }
 }

@@ -24,6 +24,7 @@ pub fn is_hunted(mutant: Mutant) -> bool {
             | Mutant::SealTwiceAtOnce
             | Mutant::ForgetProducersBelowStart
             | Mutant::DeleteStray
+            | Mutant::ForgetStartWhileRemoving
             | Mutant::StopWaitsForFailedDirectory
             | Mutant::DeleteInFailedDirectory
             | Mutant::WaitForRoomInFailedDirectory
@@ -77,6 +78,10 @@ pub fn expected(mutant: Mutant) -> &'static [Invariant] {
             Invariant::InconsistentOffset,
             Invariant::HighWatermarkRegressed,
         ],
+        // Deleted records are back after a power cut, although the client was told.
+        Mutant::TellStartBeforeCheckpoint | Mutant::ForgetStartWhileRemoving => {
+            &[Invariant::Undeleted]
+        }
         // A topic has a part of its partitions, and whoever asks for the others waits for ever.
         Mutant::EndOpenTransaction => &[Invariant::Replay, Invariant::Progress],
         // A topic that was said to be there is not, or the other way round; a producer id is given out twice.

@@ -95,9 +95,7 @@ impl Api {
         };
         let outcome = match rooms.partitions.of(log) {
             None => Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
-            Some(partition) => partition
-                .usable(None)
-                .and_then(|()| rooms.view(log).map(|view| view.start)),
+            Some(partition) => partition.usable(None).map(|()| partition.durable_start()),
         };
         while let Some(place) = wait.open.range((log, 0, 0)..).next().copied() {
             let (of, topic, partition) = place;

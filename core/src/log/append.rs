@@ -613,6 +613,9 @@ impl LogStore {
                 segment.entry_synced = true;
             }
         }
+        if !log.removing {
+            log.settle_first_base();
+        }
         self.advance_ready(cx, id);
         self.apply_retention(cx, id);
         self.go_on_shutdown(cx);

@@ -687,7 +687,11 @@ impl LogStore {
                     Some(point)
                 }
                 (_, CheckpointKind::StartOffsets) => {
-                    let named = log.segments.first().map_or(Offset(0), |s| s.base);
+                    // The name of the first segment tells it, once none before it can come back.
+                    let named = match mutants.has(Mutant::ForgetStartWhileRemoving) {
+                        false => log.first_base,
+                        true => log.segments.first().map_or(Offset(0), |s| s.base),
+                    };
                     (log.start > named).then_some(log.start)
                 }
                 (_, CheckpointKind::HighWatermarks) => Some(log.high_watermark),
@@ -769,9 +773,14 @@ impl LogStore {
         let Some(log) = self.log_mut(id) else { return };
         if matches!(log.state, State::Creating(_)) {
             self.on_created(cx, id);
-        } else if kind == CheckpointKind::StartOffsets && log.start_waits {
-            log.start_waits = false;
-            let start = log.start;
+        } else if kind == CheckpointKind::StartOffsets {
+            // It may have moved on since the file was put together.
+            let said = log.checkpointed[kind as usize].unwrap_or_default();
+            log.durable_start = log.durable_start.max(said);
+            let start = match cx.mutants.has(Mutant::TellStartBeforeCheckpoint) {
+                false => log.durable_start,
+                true => log.start,
+            };
             self.notices.push_back(Notice::StartMoved(id, start));
             self.apply_retention(cx, id);
         }

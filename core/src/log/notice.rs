@@ -269,6 +269,8 @@ pub struct LogView<'a> {
     pub config: &'a LogConfig,
     /// First offset.
     pub start: Offset,
+    /// What of it survives power loss.
+    pub durable_start: Offset,
     /// One past the last accepted record.
     pub end: Offset,
     /// One past the last record that survives a killed process.
@@ -314,7 +316,7 @@ pub enum Notice {
     LookupDone(ReadId, Result<Option<FoundTimestamp>, ReadError>),
     /// A deleted log's directory has its new name for good; its files go later.
     Deleted(LogId),
-    /// The log begins here now, and that is durable.
+    /// The log begins here or later now, and that is durable.
     StartMoved(LogId, Offset),
     /// A file that was asked for; `None` if it is not there.
     FileRead(ReadId, Result<Option<bytes::Bytes>, String>),

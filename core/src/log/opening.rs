@@ -131,6 +131,7 @@ impl LogStore {
             let mut log = Log::new(id, topic, Uuid::ZERO, partition, dir, handle, config, state);
             log.checkpointed = checkpointed;
             log.start = start;
+            log.durable_start = start;
             log.high_watermark = high_watermark;
             log.configured = is_metadata;
             log
@@ -562,6 +563,9 @@ impl LogStore {
             .segments
             .first()
             .map_or(log.start, |first| first.base.max(log.start));
+        if opening.clean {
+            log.settle_first_base();
+        }
         log.synced = if opening.clean {
             end
         } else {

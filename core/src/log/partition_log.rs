@@ -81,7 +81,7 @@ pub(super) struct HotBatch {
 
 /// One partition's log.
 ///
-/// `start <= end`, `synced <= written <= end`, `promised <= written`, segments ascend and are not empty while it is online;
+/// `first_base <= durable_start <= start <= end`, `synced <= written <= end`, `promised <= written`, segments ascend and are not empty while it is online;
 /// `in_flight` covers `written..end` without gaps; `hot` covers some offset to `end` without gaps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Log {
@@ -96,6 +96,10 @@ pub(super) struct Log {
     pub(super) config: LogConfig,
     pub(super) state: State,
     pub(super) start: Offset,
+    /// No power cut brings back what is below: it is in the checkpoint of start offsets, or no segment holds it any more.
+    pub(super) durable_start: Offset,
+    /// No power cut brings back a segment below.
+    pub(super) first_base: Offset,
     pub(super) end: Offset,
     pub(super) written: Offset,
     pub(super) synced: Offset,
@@ -127,8 +131,6 @@ pub(super) struct Log {
     pub(super) full: Option<String>,
     /// A loosely flushed log must be synced by then.
     pub(super) flush_at: Option<Instant>,
-    /// Moves of the start that wait for their checkpoint.
-    pub(super) start_waits: bool,
     /// Disk operations under way that use its directory or files, other than sync rounds.
     pub(super) busy: u32,
     /// Its topic's properties are known: before that nothing may be deleted by them.
@@ -167,6 +169,8 @@ impl Log {
             config,
             state,
             start: Offset(0),
+            durable_start: Offset(0),
+            first_base: Offset(0),
             end: Offset(0),
             written: Offset(0),
             synced: Offset(0),
@@ -188,7 +192,6 @@ impl Log {
             snapshots: BTreeSet::new(),
             full: None,
             flush_at: None,
-            start_waits: false,
             busy: 0,
             configured: false,
             renamed: false,
@@ -227,6 +230,14 @@ impl Log {
             .binary_search_by_key(&base, |segment| segment.base)
             .ok()?;
         Some(&mut self.segments[at])
+    }
+
+    /// No segment below the first one can come back.
+    pub(super) fn settle_first_base(&mut self) {
+        if let Some(first) = self.segments.first() {
+            self.first_base = first.base;
+            self.durable_start = self.durable_start.max(first.base);
+        }
     }
 
     /// Where segment `at` ends.
@@ -308,6 +319,7 @@ impl Log {
             dir: self.dir,
             config: &self.config,
             start: self.start,
+            durable_start: self.durable_start,
             end: self.end,
             written: self.written,
             durable: self.promised,

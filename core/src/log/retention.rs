@@ -6,6 +6,7 @@
 use crate::ids::{LogId, Offset};
 use crate::io::{Cx, DiskOp};
 use crate::mark::Mark;
+use crate::mutant::Mutant;
 
 use super::directory::PIECE_OF_LOGS;
 use super::notice::{Notice, ReadError};
@@ -129,7 +130,11 @@ impl LogStore {
     pub(super) fn on_segment_removed(&mut self, cx: &mut Cx<'_>, id: LogId) {
         let Some(log) = self.log_mut(id) else { return };
         log.removing = false;
-        let start = log.start;
+        log.settle_first_base();
+        let start = match cx.mutants.has(Mutant::TellStartBeforeCheckpoint) {
+            false => log.durable_start,
+            true => log.start,
+        };
         self.notices.push_back(Notice::StartMoved(id, start));
         self.apply_retention(cx, id);
         self.go_on_shutdown(cx);
@@ -177,13 +182,12 @@ impl LogStore {
                 end: log.high_watermark,
             });
         }
-        let (dir, start) = (log.dir, log.start);
-        if to <= start && !log.start_waits {
-            self.notices.push_back(Notice::StartMoved(id, start));
+        let (dir, durable) = (log.dir, log.durable_start);
+        if to <= durable {
+            self.notices.push_back(Notice::StartMoved(id, durable));
             return Ok(());
         }
-        log.start = start.max(to);
-        log.start_waits = true;
+        log.start = log.start.max(to);
         let start = log.start;
         if log.epochs.truncate_start(start) {
             log.epochs_changed(log.end);

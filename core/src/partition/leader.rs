@@ -148,7 +148,6 @@ impl Partition {
         self.written = durable;
         self.durable = durable;
         self.epoch_start = end;
-        self.durable_start = start;
         // What the log keeps of it: retention goes by that before anybody leads.
         self.high_watermark = high_watermark.min(durable).max(start);
         self.advance();

@@ -312,6 +312,7 @@ impl Replicas {
             return;
         }
         partition.opened(view.start, view.high_watermark, view.durable, view.end);
+        partition.on_start_moved(view.durable_start);
         store.note_high_watermark(log, partition.high_watermark());
         if partition.leads() {
             store.begin_epoch(cx, log, partition.assignment().leader_epoch);

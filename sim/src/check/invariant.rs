@@ -5,6 +5,8 @@
 pub enum Invariant {
     /// An acknowledged write, or one that a consumer has read, survives what its promise survives.
     Lost,
+    /// What an answer said to be deleted is gone for ever.
+    Undeleted,
     /// One offset holds one record for ever.
     InconsistentOffset,
     /// An idempotent producer causes no duplicate, a plain one none without a retry.
@@ -45,6 +47,7 @@ impl Invariant {
     pub fn name(self) -> &'static str {
         match self {
             Invariant::Lost => "lost",
+            Invariant::Undeleted => "undeleted",
             Invariant::InconsistentOffset => "inconsistent-offset",
             Invariant::Duplicate => "duplicate",
             Invariant::Order => "order",

@@ -71,7 +71,7 @@ impl Judge {
 
     /// A fresh consumer has read one partition from its first offset to its end.
     pub fn read_to_end(&mut self, tp: Tp, start: i64, end: i64) {
-        self.begins("the last reader", tp, start);
+        self.begins("the last reader", tp, start, self.bounds(tp));
         let partition = self.partitions.entry(tp).or_default();
         let promised = partition.promised_end;
         partition.final_range = Some((start, end));

@@ -44,6 +44,15 @@ impl std::fmt::Display for Tp {
     }
 }
 
+/// What was promised of a partition when a request left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bounds {
+    /// One past the last offset that must survive everything.
+    pub promised: i64,
+    /// One past the last offset that must never be read again.
+    pub deleted: i64,
+}
+
 /// One record of a run: the producer's number and the record's place among its sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RecordId {
@@ -299,6 +308,22 @@ impl Judge {
     pub fn may_delete(&mut self, tp: Tp, offset: i64) {
         let partition = self.partitions.entry(tp).or_default();
         partition.delete_limit = partition.delete_limit.max(offset);
+    }
+
+    /// Somebody was told that the records below `offset` are deleted.
+    pub fn records_deleted(&mut self, tp: Tp, offset: i64) {
+        let partition = self.partitions.entry(tp).or_default();
+        partition.deleted_end = partition.deleted_end.max(offset);
+    }
+
+    /// What an answer must keep to if it is asked for now.
+    #[must_use]
+    pub fn bounds(&self, tp: Tp) -> Bounds {
+        let partition = self.partitions.get(&tp);
+        Bounds {
+            promised: partition.map_or(0, |partition| partition.promised_end),
+            deleted: partition.map_or(0, |partition| partition.deleted_end),
+        }
     }
 
     /// A record is known to stand at an offset: told by an acknowledgement or a poll.

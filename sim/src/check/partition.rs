@@ -8,7 +8,7 @@ use super::{RecordId, Tp};
 
 /// What a client knows of one partition's log.
 ///
-/// `promised_end` never goes back; `written_end` falls to it in a power cut.
+/// `promised_end` and `deleted_end` never go back; `written_end` falls to it in a power cut.
 #[derive(Clone, Debug, Default)]
 pub(super) struct PartitionModel {
     cells: Vec<Option<RecordId>>,
@@ -18,6 +18,8 @@ pub(super) struct PartitionModel {
     pub(super) written_end: i64,
     /// Everything below may be deleted.
     pub(super) delete_limit: i64,
+    /// Everything below is deleted for ever: somebody was told so.
+    pub(super) deleted_end: i64,
     /// The first and the last offset that was read of each leader epoch.
     pub(super) epochs: BTreeMap<i32, (i64, i64)>,
     /// Answers to judge again when more is known.

@@ -4,7 +4,7 @@
 
 use trialog_core::wire::batch::Compression;
 
-use super::{Invariant, Judge, Lookup, RecordId, SendState, Tp};
+use super::{Bounds, Invariant, Judge, Lookup, RecordId, SendState, Tp};
 
 /// A record as a consumer got it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,8 +30,8 @@ pub struct Poll {
     pub tp: Tp,
     /// The offset that was asked for.
     pub from: i64,
-    /// [`Judge::promised_end`] when the request left.
-    pub floor: i64,
+    /// What was promised when the request left.
+    pub bounds: Bounds,
     /// The high watermark of the answer.
     pub high_watermark: i64,
     /// The records from the offset on.
@@ -45,15 +45,19 @@ impl Judge {
         if self.is_gone(tp.topic) {
             return;
         }
-        if poll.high_watermark < poll.floor {
+        if poll.high_watermark < poll.bounds.promised {
             self.violate(
                 Invariant::Lost,
                 format!(
                     "{tp} ends at {} for {consumer}, but everything below {} was acknowledged by acks=all or read before it asked",
-                    poll.high_watermark, poll.floor
+                    poll.high_watermark, poll.bounds.promised
                 ),
             );
             return;
+        }
+        let deleted = poll.bounds.deleted;
+        if let Some(first) = poll.records.first().filter(|r| r.offset < deleted) {
+            return self.undeleted(consumer, tp, first.offset, deleted);
         }
         if !poll.records.is_empty() {
             self.operations += 1;
@@ -236,9 +240,15 @@ impl Judge {
     }
 
     /// An answer said where a partition begins. What is below was deleted: somebody asked for it, or retention let it go.
-    pub fn begins(&mut self, who: &str, tp: Tp, start: i64) {
+    pub fn begins(&mut self, who: &str, tp: Tp, start: i64, bounds: Bounds) {
         let limit = self.kept_from(tp);
-        if start <= limit || self.is_gone(tp.topic) {
+        if self.is_gone(tp.topic) {
+            return;
+        }
+        if start < bounds.deleted {
+            return self.undeleted(who, tp, start, bounds.deleted);
+        }
+        if start <= limit {
             return;
         }
         match self.gone_too_soon(tp, limit, start) {
@@ -248,6 +258,13 @@ impl Judge {
             ),
             None => self.may_delete(tp, start),
         }
+    }
+
+    fn undeleted(&mut self, who: &str, tp: Tp, offset: i64, deleted: i64) {
+        self.violate(
+            Invariant::Undeleted,
+            format!("{who} found {tp} at {offset}, although the deletion of everything below {deleted} was acknowledged before it asked"),
+        );
     }
 
     /// Records that retention may not have taken: the last one of `from..to` that is not old enough while what is behind it is too little.

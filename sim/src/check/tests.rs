@@ -37,13 +37,13 @@ fn poll(judge: &mut Judge, from: i64, high_watermark: i64, ids: &[RecordId]) {
             polled(offset, Some(*id), send.timestamp)
         })
         .collect();
-    let floor = judge.promised_end(T);
+    let bounds = judge.bounds(T);
     judge.polled(
         "c0",
         &Poll {
             tp: T,
             from,
-            floor,
+            bounds,
             high_watermark,
             records,
         },
@@ -153,7 +153,7 @@ fn polls_are_dense_and_below_the_high_watermark() {
     let mut answer = Poll {
         tp: T,
         from: 0,
-        floor: 0,
+        bounds: Bounds::default(),
         high_watermark: 5,
         records: vec![record(1, ids[0])],
     };
@@ -201,7 +201,7 @@ fn values_and_timestamps_come_back_as_sent() {
         let answer = Poll {
             tp: T,
             from: 0,
-            floor: 0,
+            bounds: Bounds::default(),
             high_watermark: 1,
             records: vec![polled(0, id, timestamp)],
         };
@@ -292,6 +292,26 @@ fn deleted_records_may_be_gone_and_others_not() {
 }
 
 #[test]
+fn what_was_said_to_be_deleted_is_gone_for_ever() {
+    let (mut judge, ids) = with_records(true, 3);
+    judge.acked(&ids, T, Some(0), -1);
+    judge.may_delete(T, 2);
+    let before = judge.bounds(T);
+    judge.records_deleted(T, 2);
+    judge.power_failed();
+    let mut good = judge.clone();
+    good.begins("who asked before", T, 0, before);
+    poll(&mut good, 2, 3, &ids[2..]);
+    good.read_to_end(T, 2, 3);
+    assert_eq!(good.violation(), None);
+    let mut read = judge.clone();
+    poll(&mut read, 1, 3, &ids[1..]);
+    assert_eq!(broken(&read), Some(Invariant::Undeleted));
+    judge.read_to_end(T, 1, 3);
+    assert_eq!(broken(&judge), Some(Invariant::Undeleted));
+}
+
+#[test]
 fn topics_are_listed_as_they_were_acknowledged() {
     let mut judge = Judge::new();
     judge.creating(1, 2, TopicRules::default());
@@ -334,7 +354,7 @@ fn read_one(judge: &mut Judge, record: Polled) {
         &Poll {
             tp: T,
             from: record.offset,
-            floor: 0,
+            bounds: Bounds::default(),
             high_watermark: record.offset + 1,
             records: vec![record],
         },
@@ -407,16 +427,16 @@ fn retention_takes_what_is_old_or_too_much_and_nothing_else() {
     poll(&mut judge, 0, 3, &ids);
     let mut soon = judge.clone();
     soon.broker_wall(1100);
-    soon.begins("c0", T, 1);
+    soon.begins("c0", T, 1, Bounds::default());
     assert_eq!(
         broken(&soon),
         Some(Invariant::Lost),
         "it is 1000 ms old, not more"
     );
     judge.broker_wall(1101);
-    judge.begins("c0", T, 1);
+    judge.begins("c0", T, 1, Bounds::default());
     assert_eq!(judge.violation(), None);
-    judge.begins("c0", T, 2);
+    judge.begins("c0", T, 2, Bounds::default());
     assert_eq!(
         broken(&judge),
         Some(Invariant::Lost),
@@ -429,13 +449,13 @@ fn retention_takes_what_is_old_or_too_much_and_nothing_else() {
     };
     let (mut judge, ids) = with_rules(by_size, Compression::None, 4);
     poll(&mut judge, 0, 4, &ids);
-    judge.begins("c0", T, 2);
+    judge.begins("c0", T, 2, Bounds::default());
     assert_eq!(
         judge.violation(),
         None,
         "two records of at most 180 bytes are left"
     );
-    judge.begins("c0", T, 3);
+    judge.begins("c0", T, 3, Bounds::default());
     assert_eq!(broken(&judge), Some(Invariant::Lost), "one is too few");
 }
 
@@ -518,7 +538,7 @@ fn a_topic_that_has_the_name_of_a_deleted_one_has_none_of_its_records() {
             &Poll {
                 tp: next,
                 from: 0,
-                floor: 0,
+                bounds: Bounds::default(),
                 high_watermark: 1,
                 records: vec![polled(0, Some(id), timestamp)],
             },

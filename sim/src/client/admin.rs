@@ -392,6 +392,7 @@ impl Admin {
                                 format!("records of {tp} below {offset} were deleted, and the log begins at {}", told.low_watermark),
                             );
                         }
+                        cx.judge.records_deleted(*tp, told.low_watermark);
                         self.done(cx);
                     }
                     Some(_) if cx.judge.is_rotten(*tp) => self.done(cx),

@@ -22,7 +22,7 @@ use trialog_core::wire::{
 use super::records;
 use super::session::{Happened, Profile, Session};
 use super::{Cx, MILLISECOND, SECOND, named, topic_name};
-use crate::check::{Invariant, Judge, Lookup, Poll, Target, TopicNo, TopicState, Tp};
+use crate::check::{Bounds, Invariant, Judge, Lookup, Poll, Target, TopicNo, TopicState, Tp};
 use crate::net::ToClient;
 
 /// What kind of consumer.
@@ -81,8 +81,8 @@ enum Wanted {
 #[derive(Clone, Debug)]
 enum Tag {
     /// What was asked: partition, offset, and what was promised then.
-    Fetch(Vec<(Tp, i64, i64)>),
-    Offsets(Vec<(Tp, Wanted, i64)>),
+    Fetch(Vec<(Tp, i64, Bounds)>),
+    Offsets(Vec<(Tp, Wanted, Bounds)>),
     /// Where a leader epoch of a partition ends, of which records up to an offset were read.
     EpochEnd(Tp, (i32, i64)),
     Metadata,
@@ -414,7 +414,7 @@ impl Consumer {
                     timestamp,
                     ..Default::default()
                 });
-            asked.push((tp, wanted, cx.judge.promised_end(tp)));
+            asked.push((tp, wanted, cx.judge.bounds(tp)));
         }
         let body = ListOffsetsRequest {
             replica_id: -1,
@@ -485,7 +485,7 @@ impl Consumer {
         }
         let asked = wanted
             .iter()
-            .map(|(tp, at)| (*tp, *at, cx.judge.promised_end(*tp)))
+            .map(|(tp, at)| (*tp, *at, cx.judge.bounds(*tp)))
             .collect();
         self.fetch.told = wanted;
         let id = |topic: &TopicNo| self.topics.get(topic).copied().unwrap_or_default();
@@ -593,7 +593,7 @@ impl Consumer {
     fn offsets_told(
         &mut self,
         cx: &mut Cx<'_>,
-        asked: &[(Tp, Wanted, i64)],
+        asked: &[(Tp, Wanted, Bounds)],
         version: i16,
         frame: Bytes,
     ) {
@@ -609,7 +609,7 @@ impl Consumer {
                     topic: number,
                     index: told.partition_index,
                 };
-                let Some((_, wanted, floor)) = asked.iter().find(|(asked, _, _)| *asked == tp)
+                let Some((_, wanted, bounds)) = asked.iter().find(|(asked, _, _)| *asked == tp)
                 else {
                     continue;
                 };
@@ -619,7 +619,7 @@ impl Consumer {
                 }
                 match wanted {
                     Wanted::Reset | Wanted::Earliest | Wanted::EarliestLocal => {
-                        cx.judge.begins(&self.name(), tp, told.offset);
+                        cx.judge.begins(&self.name(), tp, told.offset, *bounds);
                         if let Some(position) = self
                             .positions
                             .get_mut(&tp)
@@ -631,7 +631,8 @@ impl Consumer {
                     }
                     Wanted::Latest => {
                         let lives = cx.judge.topic(tp.topic) == Some(TopicState::Exists);
-                        if told.offset < *floor && lives {
+                        let floor = bounds.promised;
+                        if told.offset < floor && lives {
                             cx.judge.violate(
                                 Invariant::Lost,
                                 format!(
@@ -658,7 +659,7 @@ impl Consumer {
                         tp,
                         target: *target,
                         answer: (told.offset >= 0).then_some((told.offset, told.timestamp)),
-                        floor: *floor,
+                        floor: bounds.promised,
                         delete_limit: cx.judge.kept_from(tp),
                     }),
                 }
@@ -678,7 +679,13 @@ impl Consumer {
         self.ask_metadata_at = Some(cx.now + 100 * MILLISECOND);
     }
 
-    fn fetched(&mut self, cx: &mut Cx<'_>, asked: &[(Tp, i64, i64)], version: i16, frame: Bytes) {
+    fn fetched(
+        &mut self,
+        cx: &mut Cx<'_>,
+        asked: &[(Tp, i64, Bounds)],
+        version: i16,
+        frame: Bytes,
+    ) {
         let Some(answer) = Session::<Tag>::decode::<FetchRequest>(cx, version, frame) else {
             return;
         };
@@ -715,8 +722,8 @@ impl Consumer {
                     topic: number,
                     index: told.partition_index,
                 };
-                if let Some((_, from, floor)) = asked.iter().find(|(asked, _, _)| *asked == tp) {
-                    brought |= self.partition_told(cx, tp, *from, *floor, &told);
+                if let Some((_, from, bounds)) = asked.iter().find(|(asked, _, _)| *asked == tp) {
+                    brought |= self.partition_told(cx, tp, *from, *bounds, &told);
                 }
             }
         }
@@ -732,7 +739,7 @@ impl Consumer {
         cx: &mut Cx<'_>,
         tp: Tp,
         from: i64,
-        floor: i64,
+        bounds: Bounds,
         told: &PartitionData,
     ) -> bool {
         let name = self.name();
@@ -742,6 +749,7 @@ impl Consumer {
         if told.error_code == ErrorCode::OFFSET_OUT_OF_RANGE {
             let kept = cx.judge.kept_from(tp);
             let lives = cx.judge.topic(tp.topic) == Some(TopicState::Exists);
+            let floor = bounds.promised;
             if (kept..=floor).contains(&from) && !cx.judge.retains(tp) && lives {
                 cx.judge.violate(
                     Invariant::Lost,
@@ -776,14 +784,14 @@ impl Consumer {
                 .high_watermarks(&name, tp, before, told.high_watermark);
         }
         if told.log_start_offset >= 0 {
-            cx.judge.begins(&name, tp, told.log_start_offset);
+            cx.judge.begins(&name, tp, told.log_start_offset, bounds);
         }
         let next = records.last().map_or(from, |record| record.offset + 1);
         position.place = Place::At(next);
         let poll = Poll {
             tp,
             from,
-            floor,
+            bounds,
             high_watermark: told.high_watermark,
             records,
         };

@@ -7,6 +7,7 @@ mod full;
 mod held;
 mod recovery;
 mod rolling;
+mod start_offset;
 mod world;
 
 use proptest::prelude::*;
