@@ -1,7 +1,6 @@
 //! How long it takes to read and write the messages of the hot path, with records of 64 KiB. `cargo bench -p trialog-core`.
 //!
-//! Prints the median in nanoseconds and fails if reading takes ten times what it should, which no noise explains: reading
-//! does not depend on the size of the records unless somebody copies them.
+//! Prints the median in nanoseconds and fails if reading takes twice what it should: less than a copy of the records would take.
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,
@@ -20,7 +19,8 @@ use wire::{fetch_request, fetch_response, produce_request, produce_response};
 
 /// What reading one message should stay below.
 const READ_NS_AIM: f64 = 300.0;
-const READ_NS_MAX: f64 = 10.0 * READ_NS_AIM;
+/// 120 to 190 ns were seen, and a slow build machine may take thrice that; to copy 64 KiB takes above 2,000 ns.
+const READ_NS_MAX: f64 = 2.0 * READ_NS_AIM;
 
 const RUNS: usize = 31;
 const CALLS: u32 = 20_000;

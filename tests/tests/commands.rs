@@ -56,8 +56,15 @@ fn signal(child: &Child, signal: rustix::process::Signal) {
     rustix::process::kill_process(pid, signal).expect("our child");
 }
 
+/// What another process takes of the machine is no delay of the node: one of a few tries keeps the time.
 #[test]
 fn dev_serves_at_once_and_leaves_nothing() {
+    let mut tries = (0..5).map(|_| first_produce());
+    assert!(tries.any(|took| took < Duration::from_millis(300)));
+}
+
+/// A whole life of `trialog dev`: how long after its start the first record was produced.
+fn first_produce() -> Duration {
     let began = Instant::now();
     let (mut child, address, data) = dev(&[]);
     let mut client = Client::connect(&address).expect("it listens");
@@ -68,10 +75,6 @@ fn dev_serves_at_once_and_leaves_nothing() {
     assert_eq!(produced.expect("an answer"), (0, 0));
     let took = began.elapsed();
     println!("first produce after {took:?}");
-    assert!(
-        took < Duration::from_millis(1_500),
-        "300 ms on an idle machine: {took:?}"
-    );
     assert!(Path::new(&data).join("first-0").is_dir());
     let stopping = Instant::now();
     signal(&child, rustix::process::Signal::INT);
@@ -82,6 +85,7 @@ fn dev_serves_at_once_and_leaves_nothing() {
         stopping.elapsed()
     );
     assert!(!Path::new(&data).exists(), "its data is gone");
+    took
 }
 
 #[test]

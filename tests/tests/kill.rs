@@ -2,7 +2,7 @@
 #![cfg(not(madsim))]
 
 use std::time::Duration;
-use trialog_tests::broker::{self, Setup};
+use trialog_tests::broker::{self, Kind, Setup};
 use trialog_tests::load::Loads;
 
 #[test]
@@ -42,4 +42,8 @@ fn acknowledged_records_survive_kill_9() {
     );
     let (status, took) = running.stop();
     println!("stopped with {status} in {took:?}");
+    if broker::target() == Kind::Trialog {
+        assert!(status.success(), "{status}");
+        assert!(took < Duration::from_secs(2), "stopped in {took:?}");
+    }
 }

@@ -13,9 +13,9 @@ use crate::exit::Failure;
 /// What `trialog sim mutants` takes.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Only this mutant.
-    #[arg(long, value_name = "NAME", value_parser = super::replay::mutant)]
-    only: Option<Mutant>,
+    /// Only these mutants, separated by commas.
+    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = super::replay::mutant)]
+    only: Vec<Mutant>,
     /// Most seeds for each starting point.
     #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
@@ -56,10 +56,11 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let mut alive = Vec::new();
     let mut seen = BTreeSet::new();
     for mutant in Mutant::ALL {
-        if args
-            .only
-            .map_or(!mutants::is_hunted(mutant), |only| only != mutant)
-        {
+        let wanted = match args.only.as_slice() {
+            [] => mutants::is_hunted(mutant),
+            only => only.contains(&mutant),
+        };
+        if !wanted {
             continue;
         }
         let searches: Vec<Search> = STARTS
