@@ -7,7 +7,7 @@ use super::connection::Answer;
 use super::init_producer_id;
 use super::{
     Api, Asked, Rooms, Waiting, api_versions, create_partitions, create_topics, delete_topics,
-    describe_cluster, describe_configs, metadata, metadata_listing, served,
+    describe_cluster, metadata, metadata_listing, served,
 };
 use crate::controller::Outcome;
 use crate::ids::{Offset, RequestId};
@@ -15,8 +15,7 @@ use crate::io::Cx;
 use crate::mutant::Mutant;
 use crate::wire::{
     ApiVersionsRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest,
-    DescribeClusterRequest, DescribeConfigsRequest, ErrorCode, InitProducerIdRequest, Message,
-    MetadataRequest,
+    DescribeClusterRequest, ErrorCode, InitProducerIdRequest, Message, MetadataRequest,
 };
 
 impl Api {
@@ -49,7 +48,7 @@ impl Api {
         request: MetadataRequest,
     ) {
         if metadata_listing::is_long(&request, asked.version, rooms) {
-            return self.begin_listing(asked, request);
+            return self.begin_metadata_listing(asked, request);
         }
         let (response, missing) = metadata::handle(&request, asked.version, rooms.seen_from(asked));
         // While the controller is busy nothing is created: the answer makes the client ask again.
@@ -68,18 +67,13 @@ impl Api {
         asked: Asked,
         request: &DescribeClusterRequest,
     ) {
-        let response = describe_cluster::handle(request, asked.version, rooms.seen_from(asked));
-        self.reply(cx, asked, &response);
-    }
-
-    pub(super) fn describe_configs(
-        &mut self,
-        rooms: &Rooms,
-        cx: &mut Cx,
-        asked: Asked,
-        request: &DescribeConfigsRequest,
-    ) {
-        let response = describe_configs::handle(request, &rooms.config, &rooms.image);
+        let (version, view) = (asked.version, rooms.seen_from(asked));
+        let response = if rooms.is_controller_listener(asked.listener) {
+            let leader = rooms.quorum.is_leading().then_some(rooms.node);
+            describe_cluster::handle_by_controller(request, version, view, leader)
+        } else {
+            describe_cluster::handle(request, version, view)
+        };
         self.reply(cx, asked, &response);
     }
 

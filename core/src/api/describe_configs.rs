@@ -2,7 +2,7 @@
 //!
 //! Reads the configuration and the committed image; changes nothing. Passwords are never shown. There are no loggers to describe.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::effective::documentation;
 use crate::config::log::{Source, inherited};
@@ -14,7 +14,7 @@ use crate::wire::describe_configs_request::DescribeConfigsResource;
 use crate::wire::describe_configs_response::{
     DescribeConfigsResourceResult, DescribeConfigsResult, DescribeConfigsSynonym,
 };
-use crate::wire::{DescribeConfigsRequest, DescribeConfigsResponse, ErrorCode, Str};
+use crate::wire::{DescribeConfigsRequest, ErrorCode, Str};
 
 /// What Kafka says of `INVALID_REQUEST` when it says nothing else.
 const INVALID_REQUEST_TEXT: &str = "This most likely occurs because of a request being malformed by the client library or the message was sent to an incompatible broker. See the broker logs for more details.";
@@ -35,15 +35,20 @@ const SYNONYMS: [&[&str]; 4] = [
     &["log.flush.interval.ms", "log.flush.scheduler.interval.ms"],
 ];
 
+/// What may be set for one mechanism of a listener: `listener.name.NAME.MECHANISM.PROPERTY`.
+const OF_MECHANISMS: [&str; 5] = [
+    "sasl.jaas.config",
+    "sasl.login.callback.handler.class",
+    "sasl.login.class",
+    "sasl.server.callback.handler.class",
+    "connections.max.reauth.ms",
+];
+
 type Properties = BTreeMap<String, String>;
 
-/// Answers a request.
+/// Why nothing is told of any resource, if one is of no known kind.
 #[must_use]
-pub fn handle(
-    request: &DescribeConfigsRequest,
-    config: &Config,
-    image: &Image,
-) -> DescribeConfigsResponse {
+pub fn refused(request: &DescribeConfigsRequest) -> Option<&'static str> {
     let known = [
         Resource::TOPIC,
         Resource::BROKER,
@@ -51,32 +56,55 @@ pub fn handle(
         Resource::CLIENT_METRICS,
         Resource::GROUP,
     ];
-    let refused = request
-        .resources
-        .iter()
-        .any(|resource| !known.contains(&resource.resource_type));
+    let mut kinds = request.resources.iter().map(|own| own.resource_type);
+    kinds
+        .any(|kind| !known.contains(&kind))
+        .then_some(INVALID_REQUEST_TEXT)
+}
+
+/// Tells nothing of `resources`, and why.
+#[must_use]
+pub fn refuse(resources: &[DescribeConfigsResource], why: &str) -> Vec<DescribeConfigsResult> {
+    let refused = || Err((ErrorCode::INVALID_REQUEST, why.to_owned()));
+    let results = resources.iter().map(|resource| result(resource, refused()));
+    results.collect()
+}
+
+/// Describes the first of `resources`, which are some of the request's: the last one that is described is the first with which there are
+/// `most` properties or more.
+#[must_use]
+pub fn describe(
+    request: &DescribeConfigsRequest,
+    resources: &[DescribeConfigsResource],
+    config: &Config,
+    image: &Image,
+    most: usize,
+) -> Vec<DescribeConfigsResult> {
     let describe = Describe::new(request, config, image);
-    let results = request.resources.iter().map(|resource| {
-        let outcome = if refused {
-            Err((ErrorCode::INVALID_REQUEST, INVALID_REQUEST_TEXT.to_owned()))
-        } else {
-            describe.resource(resource)
-        };
-        let (error_code, message, configs) = match outcome {
-            Ok(configs) => (ErrorCode::NONE, String::new(), configs),
-            Err((code, message)) => (code, message, Vec::new()),
-        };
-        DescribeConfigsResult {
-            error_code,
-            error_message: Some(Str::from(message)),
-            resource_type: resource.resource_type,
-            resource_name: resource.resource_name.clone(),
-            configs,
-            ..Default::default()
+    let mut results = Vec::new();
+    let mut properties = 0;
+    for resource in resources {
+        if properties >= most {
+            break;
         }
-    });
-    DescribeConfigsResponse {
-        results: results.collect(),
+        let described = result(resource, describe.resource(resource));
+        properties += described.configs.len();
+        results.push(described);
+    }
+    results
+}
+
+fn result(resource: &DescribeConfigsResource, outcome: Outcome) -> DescribeConfigsResult {
+    let (error_code, message, configs) = match outcome {
+        Ok(configs) => (ErrorCode::NONE, String::new(), configs),
+        Err((code, message)) => (code, message, Vec::new()),
+    };
+    DescribeConfigsResult {
+        error_code,
+        error_message: Some(Str::from(message)),
+        resource_type: resource.resource_type,
+        resource_name: resource.resource_name.clone(),
+        configs,
         ..Default::default()
     }
 }
@@ -121,7 +149,8 @@ impl<'a> Describe<'a> {
 
     fn resource(&self, resource: &DescribeConfigsResource) -> Outcome {
         let keys = resource.configuration_keys.as_deref().unwrap_or_default();
-        let wanted = |name: &str| keys.is_empty() || keys.iter().any(|key| *key == name);
+        let keys: BTreeSet<&str> = keys.iter().map(Str::as_str).collect();
+        let wanted = |name: &str| keys.is_empty() || keys.contains(name);
         let name = resource.resource_name.as_str();
         let invalid = |message: &str| Err((ErrorCode::INVALID_REQUEST, message.to_owned()));
         match resource.resource_type {
@@ -239,6 +268,7 @@ impl<'a> Describe<'a> {
         let row = broker_row(name);
         let read_only =
             !row.is_some_and(|row| matches!(row.update, Update::PerBroker | Update::ClusterWide));
+        let row = row.or_else(|| broker_row(of_listener(name)?));
         let levels = self.levels(name).into_iter().filter(keep).collect();
         self.entry(name, row.map(|row| row.kind), value, read_only, levels)
     }
@@ -295,7 +325,8 @@ impl<'a> Describe<'a> {
         let group = SYNONYMS.iter().find(|group| {
             group.contains(&name) && (group[0] != "log.flush.interval.ms" || name == group[0])
         });
-        let names: Vec<&str> = group.map_or_else(|| vec![name], |group| group.to_vec());
+        let alone = || std::iter::once(name).chain(of_listener(name)).collect();
+        let names: Vec<&str> = group.map_or_else(alone, |group| group.to_vec());
         let mut levels = Vec::new();
         for (properties, source) in [
             (self.own, Source::DynamicBroker),
@@ -374,6 +405,15 @@ fn broker_row(name: &str) -> Option<&'static Property> {
     table::position(&table::BROKER, name).map(|at| &table::BROKER[at])
 }
 
+/// The property that `name` sets for one listener, if it has the form `listener.name.NAME.PROPERTY`.
+fn of_listener(name: &str) -> Option<&str> {
+    let (_, property) = name.strip_prefix("listener.name.")?.split_once('.')?;
+    let of_mechanism = OF_MECHANISMS
+        .into_iter()
+        .find(|own| property.ends_with(own));
+    Some(of_mechanism.unwrap_or(property))
+}
+
 /// A type by Kafka's numbers.
 fn type_number(kind: Kind) -> i8 {
     match kind {
@@ -448,7 +488,7 @@ mod tests {
             include_synonyms: true,
             ..Default::default()
         };
-        handle(&request, &config, image).results.remove(0)
+        super::describe(&request, &request.resources, &config, image, 1).remove(0)
     }
 
     #[test]
@@ -465,7 +505,7 @@ mod tests {
                 include_documentation,
                 ..Default::default()
             };
-            let results = handle(&request, &config, &image(&[])).results;
+            let results = super::describe(&request, &request.resources, &config, &image(&[]), 1);
             results.into_iter().flat_map(|result| result.configs)
         };
         assert!(described(true).all(|config| config.documentation.is_some()));
@@ -633,9 +673,107 @@ mod tests {
         );
         let metrics = describe(Resource::CLIENT_METRICS, "m", &[], &image);
         assert_eq!(line(&metrics, "interval.ms"), "300000 5 []");
-        assert_eq!(
-            describe(77, "x", &[], &image).error_code,
-            ErrorCode::INVALID_REQUEST
-        );
+    }
+
+    #[test]
+    fn one_resource_of_an_unknown_kind_spoils_a_request() {
+        let resources: Vec<_> = [Resource::BROKER, 77]
+            .map(|resource_type| DescribeConfigsResource {
+                resource_type,
+                resource_name: "1".into(),
+                ..Default::default()
+            })
+            .into();
+        let mut request = DescribeConfigsRequest {
+            resources,
+            ..Default::default()
+        };
+        let why = refused(&request).expect("an unknown kind");
+        let results = refuse(&request.resources, why);
+        let told = |result: &DescribeConfigsResult| (result.resource_type, result.error_code);
+        let codes: Vec<_> = results.iter().map(told).collect();
+        let invalid = ErrorCode::INVALID_REQUEST;
+        assert_eq!(codes, [(Resource::BROKER, invalid), (77, invalid)]);
+        request.resources.pop();
+        assert_eq!(refused(&request), None);
+    }
+
+    #[test]
+    fn a_property_of_a_listener_is_shown_as_what_it_overrides() {
+        let file = [
+            ("listener.name.plaintext.max.connections", "100"),
+            ("listener.name.plaintext.ssl.key.password", "secret"),
+            ("listener.name.plaintext.plain.sasl.jaas.config", "secret"),
+            (
+                "listener.name.plaintext.plain.connections.max.reauth.ms",
+                "7",
+            ),
+            ("listener.name.plaintext.my.own", "x"),
+        ];
+        let result = describe(Resource::BROKER, "1", &file, &image(&[]));
+        let cases = [
+            (
+                "listener.name.plaintext.max.connections",
+                "100 4 [listener.name.plaintext.max.connections=100:4 max.connections=2147483647:5]",
+                3,
+            ),
+            (
+                "listener.name.plaintext.ssl.key.password",
+                "null 4 [listener.name.plaintext.ssl.key.password=null:4]",
+                9,
+            ),
+            (
+                "listener.name.plaintext.plain.sasl.jaas.config",
+                "null 4 [listener.name.plaintext.plain.sasl.jaas.config=null:4]",
+                9,
+            ),
+            (
+                "listener.name.plaintext.plain.connections.max.reauth.ms",
+                "7 4 [listener.name.plaintext.plain.connections.max.reauth.ms=7:4 connections.max.reauth.ms=0:5]",
+                5,
+            ),
+            (
+                "listener.name.plaintext.my.own",
+                "null 4 [listener.name.plaintext.my.own=null:4]",
+                0,
+            ),
+            (
+                "max.connections",
+                "2147483647 5 [max.connections=2147483647:5]",
+                3,
+            ),
+        ];
+        for (name, expected, kind) in cases {
+            assert_eq!(line(&result, name), expected, "{name}");
+            let found = result.configs.iter().find(|config| config.name == name);
+            let found = found.expect("described");
+            assert_eq!(found.config_type, kind, "{name}");
+            assert_eq!(found.is_sensitive, matches!(kind, 0 | 9), "{name}");
+            assert_eq!(
+                found.read_only,
+                name.starts_with("listener.name."),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn of_many_names_those_that_exist_are_told() {
+        let config = Config::single(1, &["/a"], &[]).expect("valid");
+        let name = |n: usize| Str::from(format!("name.{n}"));
+        let keys = (0..100_000).map(name).chain(["node.id".into()]);
+        let resource = DescribeConfigsResource {
+            resource_type: Resource::BROKER,
+            resource_name: "1".into(),
+            configuration_keys: Some(keys.collect()),
+            ..Default::default()
+        };
+        let request = DescribeConfigsRequest {
+            resources: vec![resource],
+            ..Default::default()
+        };
+        let results = super::describe(&request, &request.resources, &config, &Image::default(), 1);
+        assert_eq!(results[0].configs.len(), 1);
+        assert_eq!(results[0].configs[0].name, "node.id");
     }
 }

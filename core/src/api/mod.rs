@@ -8,6 +8,7 @@
 
 pub mod api_versions;
 mod cluster;
+mod config_listing;
 pub mod connection;
 pub mod connection_quotas;
 pub mod create_partitions;
@@ -19,6 +20,7 @@ pub mod describe_configs;
 mod fetch;
 pub mod init_producer_id;
 mod list_offsets;
+mod listing;
 pub mod metadata;
 mod metadata_listing;
 mod offset_for_leader_epoch;
@@ -48,7 +50,8 @@ use crate::quorum::Quorum;
 use crate::situation::Situation;
 use crate::time::Instant;
 use crate::wire::{
-    ApiKey, DecodeError, ErrorCode, Message, Reader, Request, RequestHeader, Str, response_frame,
+    ApiKey, DecodeError, EncodeError, ErrorCode, Message, Reader, Request, RequestHeader, Str,
+    response_frame,
 };
 
 /// At most so many requests begin in one step; the others go on in the next.
@@ -107,8 +110,8 @@ enum Waiting {
     ListOffsets(list_offsets::ListOffsetsWait),
     /// For durable starts.
     DeleteRecords(delete_records::DeleteRecordsWait),
-    /// For its turn to tell more topics.
-    Listing(metadata_listing::ListingWait),
+    /// For its turn to tell more.
+    Listing(listing::ListingWait),
     /// For the metadata log to commit; the answer is made.
     Commit(Answer),
     /// For the last record of a large creation; the answer is made.
@@ -166,6 +169,8 @@ pub struct Api {
     timers: BTreeSet<(Instant, RequestId)>,
     /// Answers that are put together piece by piece, in turn.
     listings: VecDeque<RequestId>,
+    /// Bytes of them.
+    listed: u64,
     /// The fetch that waits in each fetch session.
     session_waits: BTreeMap<i32, RequestId>,
     /// The producer ids that this broker may give away.
@@ -206,6 +211,7 @@ impl Api {
             creator: None,
             timers: BTreeSet::new(),
             listings: VecDeque::new(),
+            listed: 0,
             session_waits: BTreeMap::new(),
             producer_ids: init_producer_id::ProducerIds::default(),
             serving: false,
@@ -357,7 +363,7 @@ impl Api {
             }
             ApiKey::DescribeConfigs => {
                 let request = body(&mut reader, asked)?;
-                self.describe_configs(rooms, cx, asked, &request);
+                self.describe_configs(asked, request);
             }
             ApiKey::CreateTopics => {
                 let request = body(&mut reader, asked)?;
@@ -409,19 +415,21 @@ impl Api {
     fn encode<M: Message>(&self, cx: &mut Cx, asked: Asked, version: i16, response: &M) -> Answer {
         match response_frame(asked.api, version, asked.correlation_id, response) {
             Ok(parts) => Answer::Frame(parts),
-            Err(error) => {
-                let message = format!(
-                    "an answer to {:?} version {version} cannot be written: {error}",
-                    asked.api
-                );
-                debug_assert!(false, "{message}");
-                cx.out.event(Event::Note {
-                    level: Level::Error,
-                    message: message.clone(),
-                });
-                Answer::Close(CloseWhy::Malformed(message))
-            }
+            Err(error) => self.unwritable(cx, asked, version, &error),
         }
+    }
+
+    fn unwritable(&self, cx: &mut Cx, asked: Asked, version: i16, error: &EncodeError) -> Answer {
+        let message = format!(
+            "an answer to {:?} version {version} cannot be written: {error}",
+            asked.api
+        );
+        debug_assert!(false, "{message}");
+        cx.out.event(Event::Note {
+            level: Level::Error,
+            message: message.clone(),
+        });
+        Answer::Close(CloseWhy::Malformed(message))
     }
 
     /// The metadata log is committed up to `offset`, and the image has it.
@@ -607,6 +615,11 @@ impl Api {
     pub fn check(&self) {
         self.connections.check();
         self.sessions.check();
+        let listed = self.requests.values().map(|waiting| match waiting {
+            Waiting::Listing(wait) => wait.bytes(),
+            _ => 0,
+        });
+        assert_eq!(listed.sum::<u64>(), self.listed, "bytes of answers in work");
     }
 }
 

@@ -27,7 +27,9 @@ const CONTROLLER: &[ApiKey] = &[
     ApiKey::ApiVersions,
     ApiKey::CreateTopics,
     ApiKey::DeleteTopics,
+    ApiKey::DescribeConfigs,
     ApiKey::CreatePartitions,
+    ApiKey::DescribeCluster,
 ];
 
 /// The APIs of a listener, by key.

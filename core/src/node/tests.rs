@@ -2,6 +2,7 @@
 
 mod connections;
 mod creation;
+mod describing;
 mod disk;
 mod durability;
 mod fetch_sessions;

@@ -260,13 +260,18 @@ impl World {
 
     /// A client connects.
     pub fn connect(&mut self) -> ConnId {
+        self.connect_at(ListenerId(0))
+    }
+
+    /// A client connects at a listener.
+    pub fn connect_at(&mut self, listener: ListenerId) -> ConnId {
         self.conns += 1;
         let conn = ConnId(self.conns);
         self.clients.insert(conn, Client::default());
         let peer = "127.0.0.1:5000".to_owned();
         self.step(Input::Opened {
             conn,
-            listener: ListenerId(0),
+            listener,
             peer,
         });
         conn
