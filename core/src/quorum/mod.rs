@@ -220,6 +220,12 @@ impl Quorum {
         self.log
     }
 
+    /// Is this node the one that may append?
+    #[must_use]
+    pub fn is_leading(&self) -> bool {
+        self.phase == Phase::Leading
+    }
+
     /// The epoch that this node is in.
     #[must_use]
     pub fn epoch(&self) -> LeaderEpoch {
