@@ -64,11 +64,13 @@ pub enum Mutant {
     TellStartBeforeCheckpoint,
     /// A checkpoint leaves out the start of a log that a segment's name tells, while the one before it may still come back.
     ForgetStartWhileRemoving,
+    /// A log is made while a checkpoint still speaks of an earlier log of its name.
+    MakeBeforeNamesakeIsForgotten,
 }
 
 impl Mutant {
     /// Every mutant, in the order of the report.
-    pub const ALL: [Mutant; 29] = [
+    pub const ALL: [Mutant; 30] = [
         Mutant::AckBeforeSync,
         Mutant::SkipTornTailCheck,
         Mutant::ForgetDirectorySync,
@@ -98,6 +100,7 @@ impl Mutant {
         Mutant::DeleteStray,
         Mutant::TellStartBeforeCheckpoint,
         Mutant::ForgetStartWhileRemoving,
+        Mutant::MakeBeforeNamesakeIsForgotten,
     ];
 
     /// The name that `sim mutants --only` takes.
@@ -133,6 +136,7 @@ impl Mutant {
             Mutant::DeleteStray => "DeleteStray",
             Mutant::TellStartBeforeCheckpoint => "TellStartBeforeCheckpoint",
             Mutant::ForgetStartWhileRemoving => "ForgetStartWhileRemoving",
+            Mutant::MakeBeforeNamesakeIsForgotten => "MakeBeforeNamesakeIsForgotten",
         }
     }
 }

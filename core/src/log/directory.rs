@@ -772,7 +772,7 @@ impl LogStore {
     fn on_checkpoint_served(&mut self, cx: &mut Cx<'_>, id: LogId, kind: CheckpointKind) {
         let Some(log) = self.log_mut(id) else { return };
         if matches!(log.state, State::Creating(_)) {
-            self.on_created(cx, id);
+            self.on_namesake_forgotten(cx, id);
         } else if kind == CheckpointKind::StartOffsets {
             // It may have moved on since the file was put together.
             let said = log.checkpointed[kind as usize].unwrap_or_default();

@@ -25,7 +25,7 @@ use crate::io::Name;
 /// What a log is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum State {
-    /// Its directory is being made; so many plans are not through.
+    /// So many checkpoints must forget an earlier log of its name; then its directory is made.
     Creating(u32),
     /// It is read back from disk.
     Opening(Box<Opening>),

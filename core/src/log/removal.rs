@@ -55,9 +55,8 @@ impl LogStore {
     pub fn create(&mut self, cx: &mut Cx<'_>, new: NewLog) -> LogId {
         let dir = new.dir.or_else(|| self.emptiest_directory()).unwrap_or(0);
         let (handle, file) = (self.fresh_dir(), self.fresh_file());
-        let meta_file = self.fresh_file();
         let id = self.add_log(|id| {
-            let state = State::Creating(1);
+            let state = State::Creating(0);
             Log::new(
                 id,
                 new.topic,
@@ -82,7 +81,6 @@ impl LogStore {
             self.take_offline(cx, id, message);
             return id;
         }
-        let root = directory.root;
         let Some(log) = self.logs[id.0 as usize].as_deref_mut() else {
             return id;
         };
@@ -90,12 +88,28 @@ impl LogStore {
         let mut segment = Segment::new(Offset(0), file, cx.now.wall);
         segment.creating = None;
         log.segments.push(segment);
-        let Some(dir_name) = Name::new(log.name()) else {
+        if Name::new(log.name()).is_none() {
             let message = format!("'{}' is no possible name of a directory", log.name());
             self.take_offline(cx, id, message);
             return id;
+        }
+        log.unmade = true;
+        self.forget_namesake(cx, id);
+        id
+    }
+
+    /// Makes the directory of a new log and its first files.
+    fn make(&mut self, cx: &mut Cx<'_>, id: LogId) {
+        let meta_file = self.fresh_file();
+        let Some(log) = self.log_mut(id) else { return };
+        let (dir, handle, topic_id) = (log.dir, log.handle, log.topic_id);
+        let file = log.segments.first().and_then(|first| first.file);
+        let (Some(dir_name), Some(file)) = (Name::new(log.name()), file) else {
+            return;
         };
-        let metadata = checkpoint::encode_partition_metadata(new.topic_id);
+        log.unmade = false;
+        let root = self.dirs[dir].root;
+        let metadata = checkpoint::encode_partition_metadata(topic_id);
         let aside = name(format!("{}.tmp", checkpoint::PARTITION_METADATA));
         // Its content is durable before it has its name: a later life would believe it, and not sync it.
         let aside = match cx.mutants.has(Mutant::TrustUnsyncedPartitionMetadata) {
@@ -139,12 +153,10 @@ impl LogStore {
             vec![must(DiskOp::Close { file: meta_file })],
         ];
         self.begin_plan(cx, dir, stages, Then::Created(id));
-        self.forget_namesake(cx, id);
-        id
     }
 
-    /// A checkpoint may still speak of an earlier log of the same name: it is rewritten before the new log opens, or recovery
-    /// would miss records that the new log never had.
+    /// A checkpoint may still speak of an earlier log of the same name: it is rewritten before anything of the new log is on disk, or
+    /// recovery would miss records that the new log never had.
     fn forget_namesake(&mut self, cx: &mut Cx<'_>, id: LogId) {
         let Some(log) = self.logs[id.0 as usize].as_deref_mut() else {
             return;
@@ -152,12 +164,16 @@ impl LogStore {
         let key = (log.topic.clone(), log.partition);
         let mut stale = Vec::new();
         for kind in [CheckpointKind::RecoveryPoints, CheckpointKind::StartOffsets] {
-            if self.dirs[log.dir].checkpoints[&kind].knows_former(&key) {
+            let known = self.dirs[log.dir].checkpoints[&kind].knows_former(&key);
+            if known && !cx.mutants.has(Mutant::MakeBeforeNamesakeIsForgotten) {
                 stale.push(kind);
             }
         }
-        log.state = State::Creating(1 + u32::try_from(stale.len()).unwrap_or(0));
+        log.state = State::Creating(u32::try_from(stale.len()).unwrap_or(0));
         let dir = log.dir;
+        if stale.is_empty() {
+            return self.make(cx, id);
+        }
         for kind in stale {
             self.want_checkpoint(cx, dir, kind, Some(id));
         }
@@ -169,14 +185,24 @@ impl LogStore {
             .min_by_key(|&dir| self.dirs[dir].logs.len())
     }
 
-    /// One of the things that a new log waits for is done.
-    pub(super) fn on_created(&mut self, cx: &mut Cx<'_>, id: LogId) {
-        let Some(log) = self.log_mut(id) else { return };
-        let State::Creating(waits) = log.state else {
+    /// One more checkpoint no longer speaks of an earlier log of this name.
+    pub(super) fn on_namesake_forgotten(&mut self, cx: &mut Cx<'_>, id: LogId) {
+        let stopping = self.shutdown.is_some();
+        let Some(log) = self.log_mut(id).filter(|_| !stopping) else {
             return;
         };
-        if waits > 1 {
-            log.state = State::Creating(waits - 1);
+        if let State::Creating(stale @ 1..) = log.state {
+            log.state = State::Creating(stale - 1);
+            if stale == 1 {
+                self.make(cx, id);
+            }
+        }
+    }
+
+    /// The directory and the first files of a new log are there.
+    pub(super) fn on_created(&mut self, cx: &mut Cx<'_>, id: LogId) {
+        let Some(log) = self.log_mut(id) else { return };
+        if !matches!(log.state, State::Creating(_)) {
             return;
         }
         log.state = State::Online;

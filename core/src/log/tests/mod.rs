@@ -460,6 +460,85 @@ fn a_deleted_topic_goes_and_its_name_can_be_used_again() {
     );
 }
 
+/// What the checkpoints say of a deleted log must never be held against the next one of its name.
+#[test]
+fn a_crash_in_the_creation_of_a_log_leaves_it_nothing_of_an_earlier_one_of_its_name() {
+    deletes_and_creates(Mutants::NONE);
+    assert!(goes_wrong(
+        Mutant::MakeBeforeNamesakeIsForgotten,
+        deletes_and_creates
+    ));
+}
+
+fn deletes_and_creates(mutants: Mutants) {
+    let (mut cut_short, mut made) = (0, 0);
+    for (seed, steps) in (0..6).flat_map(|seed| (0..60).map(move |steps| (seed, steps))) {
+        let mut world = world_with(seed, 20);
+        world.mutants = mutants;
+        let id = world.find("t");
+        world.store.note_high_watermark(id, Offset(20));
+        world
+            .call(|store, cx| store.delete_records(cx, id, Offset(5)))
+            .expect("online");
+        world.sleep(60_001); // its recovery point and its start are checkpointed
+        world.call(|store, cx| store.delete(cx, id));
+        let again = world.begin_create_as("t", "another id", small_log());
+        for _ in 0..steps {
+            world.step();
+        }
+        cut_short += usize::from(!world.told.contains(&Notice::Opened(again)));
+        world.crash(seed % 2 == 0);
+        world.start();
+        if let Some(old) = world.store.find(topic_id("t"), PartitionIndex(0)) {
+            world.call(|store, cx| store.delete(cx, old));
+            world.settle();
+        }
+        let known = world.store.find(topic_id("another id"), PartitionIndex(0));
+        made += usize::from(known.is_some());
+        let id = known.unwrap_or_else(|| {
+            let id = world.begin_create_as("t", "another id", small_log());
+            world.settle();
+            id
+        });
+        let view = world.store.view(id).expect("there");
+        assert!(view.online, "seed {seed}, {steps}: {:?}", view.offline);
+        assert_eq!((view.start, view.end), (Offset(0), Offset(0)));
+        world.put(id, &batch(&values(0, 2), 5, None));
+        world.settle();
+        world.crash(true);
+        world.start();
+        let id = world.find("another id");
+        assert_eq!(world.values(id), values(0, 2), "seed {seed}, {steps}");
+    }
+    assert!(cut_short > 50 && made > 50, "{cut_short} {made}");
+}
+
+/// A log that waits for the checkpoints to forget its namesake may be deleted, and does not keep a stop waiting.
+#[test]
+fn a_log_that_is_not_made_yet_may_be_deleted_and_left_to_a_stop() {
+    for (seed, steps) in (0..6).flat_map(|seed| (0..40).map(move |steps| (seed, steps))) {
+        let mut world = world_with(seed, 20);
+        let id = world.find("t");
+        world.sleep(60_001);
+        world.call(|store, cx| store.delete(cx, id));
+        let again = world.begin_create_as("t", "another id", small_log());
+        for _ in 0..steps {
+            world.step();
+        }
+        if seed % 2 == 0 {
+            world.call(|store, cx| store.delete(cx, again));
+            for _ in 0..seed {
+                world.step();
+            }
+        }
+        world.stop();
+        world.start();
+        let known = world.store.find(topic_id("another id"), PartitionIndex(0));
+        let view = known.and_then(|id| world.store.view(id));
+        assert!(view.is_none_or(|view| view.online), "seed {seed}, {steps}");
+    }
+}
+
 /// The disk panics when a file is used after it was closed, or closed while it is used.
 #[test]
 fn a_log_may_be_deleted_at_any_moment() {
