@@ -1,7 +1,8 @@
 //! Beside Apache Kafka in one run: broker on core 0, load on core 1, memory warmed. Prints the table and writes target/bench.json.
 //! And what a recording costs.
 //!
-//! At smoke size it shows that the measurement works; the figures that count come from `tests/run --all`.
+//! At smoke size it shows that the measurement works, and bounds are wide; the figures that count come from `tests/run --all`.
+//! What misses is measured once more: another process may have had the machine.
 #![cfg(not(madsim))]
 
 use std::sync::Mutex;
@@ -13,6 +14,8 @@ use trialog_tests::broker::{self, Kind, root};
 
 const GIB: u64 = 1 << 30;
 const WORKS: [Work; 3] = [Work::ProduceWritten, Work::ProduceDurable, Work::Fetch];
+/// CPU seconds for 10^9 bytes; up to 0.4 were seen.
+const MOST_FOR_OUTLINE: f64 = 0.8;
 /// One measurement at a time.
 static QUIET: Mutex<()> = Mutex::new(());
 
@@ -26,6 +29,30 @@ fn size() -> Size {
     }
 }
 
+fn warm() {
+    let place = tempfile::tempdir().expect("a place");
+    let bytes = broker::full_or_smoke(6 * GIB, GIB / 4);
+    warm_memory(place.path(), bytes).expect("write a large file");
+}
+
+/// What is missed of what was aimed at; measured once more if anything is, and then it counts.
+fn at_best(mut misses: impl FnMut() -> Vec<String>) -> Vec<String> {
+    let first = misses();
+    if first.is_empty() {
+        return first;
+    }
+    println!("once more: {}", first.join("; "));
+    misses()
+}
+
+/// Enough was moved to say anything.
+fn assert_moved(lines: &[Measured], size: Size) {
+    for line in lines {
+        assert!(line.bytes > size.bytes / 10, "{line:?}: too little moved");
+        assert!(line.cpu_seconds > 0.0, "{line:?}");
+    }
+}
+
 /// Redacting costs little: the records are neither hashed nor written.
 #[test]
 fn a_recording_costs_little_without_payloads() {
@@ -34,64 +61,59 @@ fn a_recording_costs_little_without_payloads() {
     }
     let _quiet = QUIET.lock();
     let size = size();
-    let measured = [
-        Recording::Nothing,
-        Recording::Redacted,
-        Recording::WithPayloads,
-    ]
-    .map(|recording| {
+    warm();
+    let measured = |recording| {
         let lines = measure_recorded(Kind::Trialog, recording, &WORKS, size);
         println!("{recording:?}\n{}", table(&lines));
+        assert_moved(&lines, size);
         lines
+    };
+    let misses = at_best(|| {
+        let (without, with) = (measured(Recording::Nothing), measured(Recording::Redacted));
+        let costs = without.iter().zip(&with).filter_map(|(without, with)| {
+            let cost = with.cpu_seconds_per_gigabyte() - without.cpu_seconds_per_gigabyte();
+            let said = format!("{:?}: {cost:+.2} CPU s/GB for the outline", with.work);
+            println!("{said}");
+            (cost > MOST_FOR_OUTLINE).then_some(said)
+        });
+        costs.collect()
     });
-    let [nothing, redacted, _] = measured;
-    for (without, with) in nothing.iter().zip(&redacted) {
-        let bytes = with.bytes.min(without.bytes);
-        assert!(bytes > size.bytes / 10, "{with:?}: too little moved");
-        let cost = with.cpu_seconds_per_gigabyte() - without.cpu_seconds_per_gigabyte();
-        println!("{:?}: {cost:+.2} CPU s/GB for the outline", with.work);
-        assert!(cost < 2.0, "{with:?} beside {without:?}");
-    }
+    measured(Recording::WithPayloads);
+    assert!(misses.is_empty(), "{}", misses.join("; "));
 }
 
+/// At most a third of its CPU a byte and, synced, thrice its throughput.
 #[test]
 fn beside_apache_kafka() {
     let _quiet = QUIET.lock();
-    let (size, works) = (size(), WORKS);
-    let place = tempfile::tempdir().expect("a place");
-    let warm = broker::full_or_smoke(6 * GIB, GIB / 4);
-    warm_memory(place.path(), warm).expect("write a large file");
-    let mut lines: Vec<Measured> = measure(Kind::Kafka, &works, size);
-    if broker::target() == Kind::Trialog {
-        lines.extend(measure(Kind::Trialog, &works, size));
-    }
-    println!("{}", table(&lines));
-    let ratio = |work: Work| {
-        let of = |kind| {
-            lines
-                .iter()
-                .find(|m: &&Measured| m.work == work && m.kind == kind)
-        };
-        Some((of(Kind::Kafka)?, of(Kind::Trialog)?))
-    };
-    for work in works {
-        if let Some((kafka, ours)) = ratio(work) {
-            let cpu = ours.cpu_seconds_per_gigabyte() / kafka.cpu_seconds_per_gigabyte();
-            let speed = ours.megabytes_per_second() / kafka.megabytes_per_second();
-            println!("{work:?}: {cpu:.2} of its CPU a byte, {speed:.1} times its throughput");
+    let size = size();
+    warm();
+    let misses = at_best(|| {
+        let mut lines: Vec<Measured> = measure(Kind::Kafka, &WORKS, size);
+        if broker::target() == Kind::Trialog {
+            lines.extend(measure(Kind::Trialog, &WORKS, size));
         }
-    }
-    let json: Vec<_> = lines.iter().map(Measured::json).collect();
-    std::fs::write(
-        root().join("target/bench.json"),
-        serde_json::to_string_pretty(&json).expect("JSON"),
-    )
-    .expect("write the figures");
-    for line in &lines {
-        assert!(
-            line.bytes > size.bytes / 10,
-            "{line:?}: too little moved to say anything"
-        );
-        assert!(line.cpu_seconds > 0.0, "{line:?}");
-    }
+        println!("{}", table(&lines));
+        let json: Vec<_> = lines.iter().map(Measured::json).collect();
+        let json = serde_json::to_string_pretty(&json).expect("JSON");
+        std::fs::write(root().join("target/bench.json"), json).expect("write the figures");
+        assert_moved(&lines, size);
+        let (kafka, ours) = lines.split_at(WORKS.len());
+        kafka.iter().zip(ours).filter_map(missed).collect()
+    });
+    assert!(misses.is_empty(), "{}", misses.join("; "));
+}
+
+/// Says how `ours` stands beside Apache Kafka's, and returns it if that is not what we aim at.
+fn missed((kafka, ours): (&Measured, &Measured)) -> Option<String> {
+    let (most_cpu, least_speed) = broker::full_or_smoke((1.0 / 3.0, 3.0), (0.5, 1.0));
+    let cpu = ours.cpu_seconds_per_gigabyte() / kafka.cpu_seconds_per_gigabyte();
+    let speed = ours.megabytes_per_second() / kafka.megabytes_per_second();
+    let said = format!(
+        "{:?}: {cpu:.2} of its CPU a byte, {speed:.1} times its throughput",
+        ours.work
+    );
+    println!("{said}");
+    let met = cpu <= most_cpu && (ours.work != Work::ProduceDurable || speed >= least_speed);
+    (!met).then_some(said)
 }
