@@ -155,6 +155,7 @@ pub struct Setup {
     home: PathBuf,
     data: PathBuf,
     port: u16,
+    controller_port: u16,
     properties: BTreeMap<String, String>,
     arguments: Vec<String>,
     core: Option<usize>,
@@ -164,17 +165,17 @@ pub struct Setup {
 impl Setup {
     /// One node, broker and controller, with its files (but for the data) in `home` and its log directory at `data`.
     pub fn new(kind: Kind, home: &Path, data: &Path) -> Setup {
-        let (port, controller) = (free_port(), free_port());
+        let (port, controller_port) = (free_port(), free_port());
         let properties = [
             ("process.roles", "broker,controller".to_owned()),
             ("node.id", "1".to_owned()),
             (
                 "controller.quorum.voters",
-                format!("1@127.0.0.1:{controller}"),
+                format!("1@127.0.0.1:{controller_port}"),
             ),
             (
                 "listeners",
-                format!("PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}"),
+                format!("PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}"),
             ),
             (
                 "advertised.listeners",
@@ -205,6 +206,7 @@ impl Setup {
             home: home.to_owned(),
             data: data.to_owned(),
             port,
+            controller_port,
             properties,
             arguments: Vec::new(),
             core: None,
@@ -214,8 +216,16 @@ impl Setup {
 
     /// Formats and starts one node in a fresh directory, which lives as long as the first of the pair.
     pub fn serve(kind: Kind) -> (tempfile::TempDir, Broker) {
+        Setup::serve_with(kind, &[])
+    }
+
+    /// The same with properties of its own.
+    pub fn serve_with(kind: Kind, properties: &[(&str, &str)]) -> (tempfile::TempDir, Broker) {
         let home = tempfile::tempdir().expect("a home");
         let setup = Setup::new(kind, home.path(), &home.path().join("data"));
+        let setup = properties
+            .iter()
+            .fold(setup, |setup, (name, value)| setup.with(name, value));
         setup.format();
         let broker = setup.start();
         (home, broker)
@@ -258,6 +268,11 @@ impl Setup {
     /// Where clients connect.
     pub fn bootstrap(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Where administrators connect to its controller.
+    pub fn controllers(&self) -> String {
+        format!("127.0.0.1:{}", self.controller_port)
     }
 
     fn config(&self) -> PathBuf {
@@ -405,6 +420,11 @@ impl Broker {
     /// Where clients connect.
     pub fn bootstrap(&self) -> String {
         self.setup.bootstrap()
+    }
+
+    /// Where administrators connect to its controller.
+    pub fn controllers(&self) -> String {
+        self.setup.controllers()
     }
 
     /// A new connection.

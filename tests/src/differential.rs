@@ -43,6 +43,7 @@ const WORDS: &[&str] = &[
 /// One broker of the pair, as a request must see it.
 pub struct Side {
     bootstrap: String,
+    controllers: String,
     client: Client,
     /// The fetch session that a preparation has opened.
     pub session: i32,
@@ -54,6 +55,7 @@ impl Side {
     fn new(broker: &Broker) -> Side {
         Side {
             bootstrap: broker.bootstrap(),
+            controllers: broker.controllers(),
             client: broker.client(),
             session: 0,
             topic_ids: BTreeMap::new(),
@@ -180,6 +182,14 @@ impl Pair {
         })
     }
 
+    /// What follows is asked at the listeners of the controllers.
+    pub fn at_controllers(&mut self) {
+        for side in [&mut self.kafka, &mut self.ours] {
+            side.bootstrap.clone_from(&side.controllers);
+            side.reconnect();
+        }
+    }
+
     /// Does the same to both, outside of the comparison.
     pub fn both(&mut self, mut prepare: impl FnMut(&mut Side) -> io::Result<()>) {
         for side in [&mut self.kafka, &mut self.ours] {
@@ -268,8 +278,13 @@ impl Pair {
 
 /// Runs one test's cases on a fresh pair and fails with every difference.
 pub fn compare(cases: impl FnOnce(&mut Pair)) {
-    let (_kafka_home, kafka) = Setup::serve(Kind::Kafka);
-    let (_our_home, ours) = Setup::serve(broker::target());
+    compare_with(&[], cases);
+}
+
+/// The same with properties that both start with.
+pub fn compare_with(properties: &[(&str, &str)], cases: impl FnOnce(&mut Pair)) {
+    let (_kafka_home, kafka) = Setup::serve_with(Kind::Kafka, properties);
+    let (_our_home, ours) = Setup::serve_with(broker::target(), properties);
     let mut pair = Pair::new(&kafka, &ours).expect("both answer");
     cases(&mut pair);
     println!(

@@ -169,3 +169,39 @@ fn producer_performance_with_every_codec() {
         );
     }
 }
+
+/// KIP-919: an administrator who has only a controller's address.
+#[test]
+fn admin_tools_at_a_controller() {
+    let (_home, broker) = Setup::serve(broker::target());
+    let controllers = broker.controllers();
+    let tool = |class: &str, arguments: &[&str]| {
+        let mut command = java(class);
+        command.args(arguments);
+        command.args(["--bootstrap-controller", &controllers]);
+        run(&mut command, MINUTES)
+    };
+    let cluster = "org.apache.kafka.tools.ClusterTool";
+    let id = tool(cluster, &["cluster-id"]);
+    assert!(id.starts_with("Cluster ID: "), "{id}");
+    let endpoints = tool(cluster, &["list-endpoints"]);
+    let port = controllers.rsplit(':').next().expect("a port");
+    let mut rows = endpoints.lines().map(str::split_whitespace);
+    let found = rows.any(|row| row.take(3).eq(["1", "127.0.0.1", port]));
+    assert!(found, "{endpoints}");
+    let broker = [
+        "--describe",
+        "--entity-type",
+        "brokers",
+        "--entity-name",
+        "1",
+    ];
+    let configs = tool(
+        "kafka.admin.ConfigCommand",
+        &[&broker[..], &["--all"]].concat(),
+    );
+    assert!(
+        configs.contains("controller.listener.names=CONTROLLER"),
+        "{configs}"
+    );
+}

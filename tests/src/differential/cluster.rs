@@ -32,6 +32,10 @@ pub fn versions_and_cluster(pair: &mut Pair) {
     pair.every_version("DescribeCluster with operations", |_, _| {
         DescribeClusterRequest::default().with_include_cluster_authorized_operations(true)
     });
+    pair.every_version("DescribeCluster of controllers", |_, version| {
+        let asked = DescribeClusterRequest::default();
+        asked.with_endpoint_type(if version == 0 { 1 } else { 2 })
+    });
     let of = |topics| {
         MetadataRequest::default()
             .with_topics(topics)
@@ -111,4 +115,15 @@ pub fn versions_and_cluster(pair: &mut Pair) {
             .with_transactional_id(Some(TransactionalId(text(""))))
             .with_transaction_timeout_ms(1000)
     });
+    pair.at_controllers();
+    for endpoint_type in [1, 2, 3] {
+        pair.every_version(
+            &format!("a controller's DescribeCluster of endpoints {endpoint_type}"),
+            |_, version| {
+                DescribeClusterRequest::default()
+                    .with_include_cluster_authorized_operations(true)
+                    .with_endpoint_type(if version == 0 { 1 } else { endpoint_type })
+            },
+        );
+    }
 }

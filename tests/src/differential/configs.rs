@@ -129,8 +129,23 @@ pub fn configs_and_their_defaults(pair: &mut Pair) {
         "only {} configs of the broker",
         known.len()
     );
+    assert!(known.contains(&"listener.name.plaintext.max.connections".to_owned()));
     pair.every_version_fixed(
         "DescribeConfigs of the broker",
+        of(4, "1", None, true),
+        |answer| comparable_configs(answer, Some(&known)),
+    );
+    let repeated = |side: &Side, version: i16| {
+        let mut request = of(2, "c", None, true)(side, version);
+        request.resources = vec![request.resources[0].clone(); 3];
+        request
+    };
+    pair.every_version_fixed("DescribeConfigs of a topic three times", repeated, all);
+    pair.at_controllers();
+    pair.every_version_fixed("a controller's of a topic", of(2, "c", None, true), all);
+    pair.every_version_fixed("a controller's of no topic", of(2, "d", None, true), all);
+    pair.every_version_fixed(
+        "a controller's of the broker",
         of(4, "1", None, true),
         |answer| comparable_configs(answer, Some(&known)),
     );
