@@ -173,6 +173,13 @@ pub fn produce_errors_and_offsets(pair: &mut Pair) {
             -1,
             Some(good.clone()),
         ),
+        (
+            "five keys missing: each record is named",
+            "compacted",
+            0,
+            -1,
+            Some(batch(&vec![b"v".to_vec(); 5], PLAIN, Compression::None)),
+        ),
     ];
     for (case, topic, partition, acks, records) in cases {
         pair.every_version_fixed(
