@@ -56,7 +56,7 @@ impl LogStore {
             return;
         };
         if log.segments.is_empty() {
-            if opening.floor > Offset(0) && !opening.clean && opening.floor > log.start {
+            if opening.floor > Offset(0) && opening.floor > log.start {
                 return self.data_missing(cx, id, Offset(0));
             }
             opening.expected = Some(log.start);
@@ -467,7 +467,8 @@ impl LogStore {
             return;
         };
         let end = opening.expected.unwrap_or(log.start);
-        if !opening.clean && end < opening.floor {
+        // After a clean stop, too: the recovery point may lag behind the end, as in a directory of Kafka's, and never be beyond it.
+        if end < opening.floor {
             return self.data_missing(cx, id, end);
         }
         let active = log.active();

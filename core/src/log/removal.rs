@@ -30,6 +30,8 @@ pub(super) struct Removal {
     handle: DirId,
     phase: Phase,
     outstanding: usize,
+    /// What cannot be removed, so that it stays for the next start.
+    failed: Option<DiskError>,
 }
 
 /// What the directory of a log that left is called.
@@ -298,6 +300,7 @@ impl LogStore {
             handle: self.fresh_dir(),
             phase: Phase::Waiting,
             outstanding: 0,
+            failed: None,
         };
         self.forget_log(id);
         if made {
@@ -329,6 +332,7 @@ impl LogStore {
             handle: self.fresh_dir(),
             phase: Phase::Waiting,
             outstanding: 0,
+            failed: None,
         };
         let id = self.fresh_id();
         self.removals.insert(id, removal);
@@ -371,23 +375,28 @@ impl LogStore {
             self.removals.remove(&id);
             return;
         }
-        let failed = match (&removal.phase, &result) {
-            (Phase::Unlinking, _) => None,
-            (_, Err(error)) => Some(*error),
-            (_, Ok(_)) => None,
-        };
-        if let Some(error) = failed {
+        let gone = removal.phase == Phase::Unlinking && result == Err(DiskError::NotFound);
+        if let Err(error) = &result
+            && !gone
+        {
+            removal.failed.get_or_insert(*error);
+        }
+        if removal.outstanding > 0 {
+            return;
+        }
+        if let Some(error) = removal.failed {
+            let opened = removal.phase != Phase::Opening;
             let message = format!(
-                "{}/{} could not be removed: {error}",
+                "{}/{} could not be removed: {error}. It is tried again at the next start",
                 self.dirs[dir].path, removal.name
             );
             self.removals.remove(&id);
+            if opened {
+                self.issue(cx, Wait::Ignore, DiskOp::CloseDir { dir: handle });
+            }
             if error != DiskError::NotFound {
                 self.note(cx, Level::Warn, message);
             }
-            return;
-        }
-        if removal.outstanding > 0 {
             return;
         }
         let mut ops = Vec::new();

@@ -113,6 +113,8 @@ pub(super) struct Disk {
     pub(super) fail_sync: bool,
     /// Syncs of files of this root fail, after everything else.
     pub(super) failing_root: Option<DirId>,
+    /// A file with this in its name cannot be removed.
+    pub(super) immutable: Option<&'static str>,
     /// Syncs of files of this root do not come back.
     pub(super) hung_root: Option<DirId>,
     pub(super) syncs: usize,
@@ -407,6 +409,12 @@ impl Disk {
                 let Some(node) = self.dirs[&dir].now.get(name.as_str()).copied() else {
                     return Err(DiskError::NotFound);
                 };
+                if self
+                    .immutable
+                    .is_some_and(|part| name.as_str().contains(part))
+                {
+                    return Err(DiskError::Failed);
+                }
                 if let (Some(room), Node::File(inode)) = (&mut self.room, node) {
                     *room += self.allocated.remove(&inode).unwrap_or(0);
                 }

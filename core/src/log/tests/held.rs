@@ -1,7 +1,7 @@
 //! What is held in memory, in files and on disk goes when its time has come, whatever else is stuck.
 
 use super::world::{World, batch, topic_id};
-use super::{small, small_log, values, world_with_two_directories};
+use super::{small, small_log, values, world_with, world_with_two_directories};
 use crate::ids::{LogId, Offset, PartitionIndex};
 use crate::log::{LogConfig, NewLog};
 
@@ -73,5 +73,31 @@ fn a_loosely_flushed_log_is_flushed_up_to_its_active_segment() {
         world.sleep(world.config.retention_check_interval_ms + 1);
         let left = world.store.view(id).expect("there").size_bytes;
         assert!(left < 6000, "{left} bytes");
+    }
+}
+
+/// A file that cannot be removed keeps its directory until the next start: nobody tries for ever.
+#[test]
+fn a_directory_that_cannot_be_removed_stays_until_the_next_start() {
+    for seed in 0..10 {
+        let mut world = world_with(seed, 60);
+        let id = world.find("t");
+        world.disk.immutable = Some("00000000000000000000.log");
+        world.call(|store, cx| store.delete(cx, id));
+        world.settle();
+        world.sleep(60_001);
+        assert!(world.store.removals.is_empty());
+        let left = |world: &World| -> Vec<String> {
+            let tree = world.disk.tree();
+            tree.into_keys()
+                .filter(|f| f.contains("-delete/"))
+                .collect()
+        };
+        assert_eq!(left(&world).len(), 1, "{:?}", left(&world));
+        assert!(world.store.directory_online(0));
+        world.disk.immutable = None;
+        world.stop();
+        world.start();
+        assert!(left(&world).is_empty(), "{:?}", left(&world));
     }
 }

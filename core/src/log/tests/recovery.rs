@@ -436,3 +436,51 @@ fn retries_what_was_deleted(mutants: Mutants) {
         assert_eq!(world.store.view(id).expect("there").end, Offset(4));
     }
 }
+
+/// The marker of a clean stop says that everything is there: a last segment that is gone or shorter by whole batches is not.
+#[test]
+fn a_tail_that_is_missing_after_a_clean_stop_takes_the_log_offline() {
+    for (cut, first) in [(true, false), (false, false), (false, true)] {
+        let (mut world, id) = with_log(3);
+        let count = if first { 4 } else { 60 };
+        for n in (0..count).step_by(2) {
+            world.put(id, &batch(&values(n, 2), 1000, None));
+            world.settle();
+        }
+        world.stop();
+        let tree = world.disk.tree();
+        let mut files = tree
+            .keys()
+            .filter(|f| f.starts_with("t-0/") && f.ends_with(".log"));
+        let active = files.next_back().expect("a segment").clone();
+        assert_eq!(files.next().is_none(), first);
+        if cut {
+            let sent = crate::wire::batch::batches(&Bytes::from(tree[&active].clone()))
+                .map(|batch| batch.expect("whole").bytes.len())
+                .last();
+            let len = tree[&active].len() - sent.expect("a batch");
+            world.disk.rot(&active, |bytes| bytes.truncate(len));
+        } else {
+            world.disk.remove("t-0", active.trim_start_matches("t-0/"));
+        }
+        world.start();
+        let view = world.store.view(world.find("t")).expect("there");
+        assert!(!view.online, "it ends at {}", view.end);
+        assert!(world.marked(Mark::RotDetected));
+    }
+}
+
+/// Kafka's own recovery point may lag behind the end of a log that was stopped cleanly.
+#[test]
+fn a_recovery_point_below_the_end_is_no_fault_after_a_clean_stop() {
+    let mut world = super::world_with(3, 60);
+    world.stop();
+    let file = "recovery-point-offset-checkpoint";
+    world.disk.rot(file, |bytes| {
+        let text = String::from_utf8_lossy(bytes).replace("t 0 60", "t 0 31");
+        *bytes = text.into_bytes();
+    });
+    world.start();
+    let id = world.find("t");
+    assert_eq!(world.values(id), values(0, 60));
+}
