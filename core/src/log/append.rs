@@ -10,6 +10,7 @@ use crate::wire::Parts;
 use crate::wire::batch::{BatchHeader, PREFIX_LEN, prefix};
 
 use super::checkpoint;
+use super::config::BATCH_MAX;
 use super::frontier;
 use super::notice::{Append, AppendError, Appended, Notice, Origin, has_producer};
 use super::partition_log::{HotBatch, InFlight, Log, State, Unsynced, Write};
@@ -41,11 +42,9 @@ impl LogStore {
         self.has_room(id, origin)?;
         let log = self.appendable(id, cx.mutants)?;
         let size = PREFIX_LEN + batch.body.len();
-        if size > log.config.segment_bytes as usize {
-            return Err(AppendError::TooLarge {
-                size,
-                limit: log.config.segment_bytes,
-            });
+        let limit = log.config.segment_bytes.min(BATCH_MAX);
+        if size > limit as usize {
+            return Err(AppendError::TooLarge { size, limit });
         }
         if has_producer(&batch.header) {
             let checked = log.producers.check(&batch.header, batch.marker, origin);

@@ -4,6 +4,9 @@ use crate::ids::NodeId;
 use crate::wire::batch::Compression;
 use crate::work::TimestampType;
 
+/// A batch cannot be larger, in bytes, whatever `max.message.bytes` says: what is read back from disk is judged one batch at a time.
+pub(super) const BATCH_MAX: u32 = 128 << 20;
+
 /// The properties of one partition's log, from the topic level down to the defaults.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogConfig {
@@ -138,6 +141,8 @@ pub struct StoreConfig {
     pub frontier_bytes: u64,
     /// Logs of a failed directory that one step takes out of service, at least 1.
     pub fenced_logs: usize,
+    /// A file that is read or written whole is no larger, in bytes.
+    pub file_max: u64,
     /// Room that is kept on each log directory's device for a full disk, in bytes; 0: none.
     pub reserve_bytes: u64,
     /// `producer.id.expiration.ms`.
@@ -162,6 +167,7 @@ impl Default for StoreConfig {
             concurrency: 32,
             frontier_bytes: 4 << 20,
             fenced_logs: 250,
+            file_max: 1 << 30,
             reserve_bytes: 16 << 20,
             producer_id_expiration_ms: 24 * 3_600_000,
             checkpoint_interval_ms: 60_000,
@@ -220,7 +226,7 @@ impl LogConfig {
             timestamp_after_max_ms: self.timestamp_after_max_ms,
             compression: self.compression,
             compression_level: self.compression_level,
-            max_message_bytes: self.max_message_bytes,
+            max_message_bytes: self.max_message_bytes.min(BATCH_MAX.cast_signed()),
             now,
         }
     }

@@ -1,5 +1,7 @@
 //! Small files whole: reading them in bounded pieces, and replacing them so that a crash leaves the old or the new one.
 
+use std::fmt;
+
 use bytes::{Bytes, BytesMut};
 
 use crate::ids::{DirId, FileId, LogId};
@@ -13,8 +15,6 @@ use super::store::{LogStore, Wait};
 
 /// Bytes of one read or write of a small file.
 pub(super) const PIECE: u32 = 1 << 20;
-/// A file that is larger is not what it should be.
-const FILE_MAX: u64 = 256 << 20;
 
 /// Who asked for a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,7 +66,24 @@ impl FileRead {
 }
 
 /// What reading a file brought: `Ok(None)`: it is not there.
-pub(super) type FileResult = Result<Option<Bytes>, DiskError>;
+pub(super) type FileResult = Result<Option<Bytes>, FileError>;
+
+/// Why a file could not be read whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FileError {
+    Disk(DiskError),
+    /// It has so many bytes: it is not what it should be.
+    TooLarge(u64),
+}
+
+impl fmt::Display for FileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FileError::Disk(error) => error.fmt(f),
+            FileError::TooLarge(len) => write!(f, "{len} bytes are too many"),
+        }
+    }
+}
 
 impl LogStore {
     /// Begins to read `file` of `handle`, a directory of log directory `dir`.
@@ -101,13 +118,14 @@ impl LogStore {
         id: u64,
         result: Result<DiskDone, DiskError>,
     ) {
+        let most = self.config.file_max;
         let Some(read) = self.files.get_mut(&id) else {
             return;
         };
         let ended = match result {
             Ok(DiskDone::Opened { len }) => {
                 read.len = Some(len);
-                (len > FILE_MAX).then_some(Err(DiskError::Failed))
+                (len > most).then_some(Err(FileError::TooLarge(len)))
             }
             Ok(DiskDone::Read(piece)) => {
                 read.content.extend_from_slice(&piece);
@@ -116,9 +134,9 @@ impl LogStore {
                     .is_empty()
                     .then(|| Ok(Some(read.content.split().freeze())))
             }
-            Ok(_) => Some(Err(DiskError::Failed)),
+            Ok(_) => Some(Err(FileError::Disk(DiskError::Failed))),
             Err(DiskError::NotFound) => Some(Ok(None)),
-            Err(error) => Some(Err(error)),
+            Err(error) => Some(Err(FileError::Disk(error))),
         };
         let have = read.content.len() as u64;
         let ended = match (ended, read.len) {

@@ -95,11 +95,11 @@ pub enum AppendError {
         /// The epoch that is known.
         current: i32,
     },
-    /// Larger than a segment: `RECORD_LIST_TOO_LARGE`.
+    /// Larger than a segment, or than any batch may be: `RECORD_LIST_TOO_LARGE`.
     TooLarge {
         /// Bytes of the batch.
         size: usize,
-        /// `segment.bytes`.
+        /// `segment.bytes`, or less.
         limit: u32,
     },
 }
@@ -148,10 +148,9 @@ impl fmt::Display for AppendError {
                 f,
                 "the coordinator's epoch {epoch} is below the last seen epoch {current}"
             ),
-            AppendError::TooLarge { size, limit } => write!(
-                f,
-                "the batch has {size} bytes, which exceeds the segment size {limit}"
-            ),
+            AppendError::TooLarge { size, limit } => {
+                write!(f, "the batch has {size} bytes; a segment takes {limit}")
+            }
         }
     }
 }

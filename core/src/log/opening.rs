@@ -20,7 +20,7 @@ use crate::work::Job;
 
 use super::checkpoint;
 use super::epochs::Epochs;
-use super::files::{FileResult, FileThen};
+use super::files::{FileError, FileResult, FileThen};
 use super::frontier;
 use super::index::{OFFSET_ENTRY, TIME_ENTRY};
 use super::notice::Notice;
@@ -54,6 +54,8 @@ pub(super) struct Opening {
     pub(super) swapped_from: Option<Offset>,
     /// Batches from here on are applied to the producer state.
     pub(super) producers_from: Offset,
+    /// A producer snapshot was there, and could not be used.
+    pub(super) lost_snapshot: bool,
     pub(super) index_files: [Option<Bytes>; 2],
     pub(super) tasks: VecDeque<Task>,
     pub(super) scan: Option<Scan>,
@@ -110,6 +112,7 @@ impl LogStore {
             metadata: None,
             swapped_from: None,
             producers_from: Offset(0),
+            lost_snapshot: false,
             index_files: [None, None],
             tasks: VecDeque::new(),
             scan: None,
@@ -368,9 +371,12 @@ impl LogStore {
         if self.directory_failure(id).is_some() {
             return;
         }
-        let content = match result {
-            Ok(content) => content,
-            Err(error) => {
+        let phase = self.opening_phase(id);
+        let content = match (result, phase) {
+            (Ok(content), _) => content,
+            // As good as a damaged one.
+            (Err(FileError::TooLarge(_)), Some(Phase::Snapshot(_))) => None,
+            (Err(error), _) => {
                 let message = format!(
                     "{}/{which}: {error}. Check the disk and restart the node",
                     self.log_path(id)
@@ -378,7 +384,7 @@ impl LogStore {
                 return self.take_offline(cx, id, message);
             }
         };
-        let Some(phase) = self.opening_phase(id) else {
+        let Some(phase) = phase else {
             return;
         };
         if let Phase::Snapshot(offset) = phase {
@@ -495,9 +501,9 @@ impl LogStore {
                 self.begin_file(cx, dir, handle, file, then);
             }
             None => {
-                // Kafka: a clean stop without a snapshot knew no producers. After a crash it forgets those of batches below the start of the
+                // Kafka: a clean stop without a snapshot knew no producers, unless it was damaged. After a crash it forgets those of batches below the start of the
                 // log; a late retry of such a batch would be appended again, so here every batch that is left speaks for its producer.
-                let from = if opening.clean {
+                let from = if opening.clean && !opening.lost_snapshot {
                     Offset(i64::MAX)
                 } else if cx.mutants.has(Mutant::ForgetProducersBelowStart) {
                     log.start
@@ -528,8 +534,11 @@ impl LogStore {
             None => {
                 let handle = log.handle;
                 log.snapshots.remove(&offset);
+                self.with_opening(id, |opening| opening.lost_snapshot = true);
                 let file = file_name(offset, ".snapshot");
-                let message = format!("{path}/{file} is damaged: an earlier one is used");
+                let message = format!(
+                    "{path}/{file} is damaged or too large: an earlier one is used, and the batches behind it"
+                );
                 self.note(cx, Level::Warn, message);
                 let op = DiskOp::Unlink {
                     dir: handle,
@@ -587,7 +596,9 @@ impl LogStore {
         if cx.mutants.has(Mutant::ForgetProducerState) {
             log.producers = Producers::default();
         }
-        let stale: Vec<Offset> = log.snapshots.split_off(&end.next()).into_iter().collect();
+        let mut stale = log.snapshots.split_off(&end.next());
+        stale.extend(stray_snapshots(log));
+        log.snapshots.retain(|snapshot| !stale.contains(snapshot));
         if end > log.synced {
             let (epoch, crc) = opening
                 .last
@@ -683,6 +694,19 @@ impl LogStore {
             self.opened_one();
         }
     }
+}
+
+/// Kafka keeps the producer snapshots at the bases of segments, and the latest if it is above: those of earlier clean stops go.
+fn stray_snapshots(log: &Log) -> BTreeSet<Offset> {
+    let latest = log.snapshots.last().copied();
+    let base = log.segments.last().map(|segment| segment.base);
+    let is_base = |at: &Offset| log.segments.binary_search_by_key(at, |s| s.base).is_ok();
+    let kept = |at: &Offset| is_base(at) || (Some(*at) == latest && base < latest);
+    log.snapshots
+        .iter()
+        .copied()
+        .filter(|at| !kept(at))
+        .collect()
 }
 
 /// The offset that a file's name begins with.

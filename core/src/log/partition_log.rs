@@ -141,6 +141,8 @@ pub(super) struct Log {
     pub(super) stray: bool,
     /// Its oldest segment is being removed.
     pub(super) removing: bool,
+    /// Its oldest segment goes as soon as nobody reads it.
+    pub(super) retention_waits: bool,
     /// Its directory could not be made whole: its ids may name nothing.
     pub(super) unmade: bool,
     /// Operations of reads that use its files.
@@ -197,6 +199,7 @@ impl Log {
             renamed: false,
             stray: false,
             removing: false,
+            retention_waits: false,
             unmade: false,
             readers: BTreeSet::new(),
         }

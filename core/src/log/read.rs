@@ -10,6 +10,7 @@ use crate::io::{Cx, DiskDone, DiskError, DiskOp, Token};
 use crate::work::{Facts, Job, ScanRest, Scanned, TimestampTarget};
 
 use super::blocks::{Block, BlockBatch, Picker};
+use super::config::BATCH_MAX;
 use super::files::{FileResult, FileThen};
 use super::index::SegmentIndex;
 use super::lookup::wants;
@@ -23,8 +24,6 @@ use super::store::{Continue, LogStore, Wait};
 /// Least and most bytes of a block.
 const BLOCK_MIN: u64 = 256 * 1024;
 const BLOCK_MAX: u64 = 1 << 20;
-/// A batch cannot be larger.
-const BATCH_MAX: u64 = 128 << 20;
 
 /// What a step of a cold read waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -547,7 +546,7 @@ impl LogStore {
         match scanned.rest {
             _ if bad => damaged(self, cx, "a checksum does not hold"),
             ScanRest::Damage { .. } => damaged(self, cx, "there is no batch where one must be"),
-            ScanRest::Short { need, .. } if need > BATCH_MAX => {
+            ScanRest::Short { need, .. } if need > u64::from(BATCH_MAX) => {
                 damaged(self, cx, "a batch has an impossible length");
             }
             ScanRest::Short { .. } | ScanRest::Nothing if cut_off => {
@@ -681,6 +680,7 @@ impl LogStore {
         if log.is_some_and(|log| log.readers.is_empty()) {
             self.close_synced_segments(cx, read.log);
         }
+        self.retention_waited(cx, read.log);
     }
 
     /// Keeps the number of files that are open for reading within its limit.

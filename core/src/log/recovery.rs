@@ -12,6 +12,7 @@ use crate::mutant::Mutant;
 use crate::wire::batch::HEADER_LEN;
 use crate::work::{Facts, ScanRest, Scanned, ScannedBatch};
 
+use super::config::BATCH_MAX;
 use super::files::FileThen;
 use super::frontier;
 use super::index::{SegmentIndex, relative};
@@ -24,8 +25,6 @@ use super::store::{LogStore, Wait};
 
 /// Bytes that are read and scanned at a time.
 const BLOCK: u64 = 256 * 1024;
-/// A batch cannot be larger: a length beyond is damage, and not worth the memory.
-const BATCH_MAX: u64 = 128 << 20;
 
 /// A segment to scan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -283,7 +282,7 @@ impl LogStore {
         match rest {
             ScanRest::Damage { at } => self.damaged(cx, id, begin + u64::from(at)),
             ScanRest::Short { need, .. } => {
-                if position + need > scan.len || need > BATCH_MAX {
+                if position + need > scan.len || need > u64::from(BATCH_MAX) {
                     self.damaged(cx, id, position);
                 } else {
                     self.read_block(cx, id, need.max(BLOCK));

@@ -69,9 +69,12 @@ impl LogStore {
     /// One segment at a time, its removal durable before the next: or a power cut could bring back an older one alone.
     pub(super) fn apply_retention(&mut self, cx: &mut Cx<'_>, id: LogId) -> bool {
         let stopping = self.shutdown.is_some();
-        let Some(log) = self.log(id).filter(|log| log.is_online() && !stopping) else {
+        let waits = self.first_is_read(id);
+        let online = |log: &&mut Log| log.is_online() && !stopping;
+        let Some(log) = self.log_mut(id).filter(online) else {
             return true;
         };
+        log.retention_waits = false;
         match judge(log, cx.now.wall.0) {
             Verdict::Keep => {}
             Verdict::Unknown(segment) => {
@@ -79,9 +82,26 @@ impl LogStore {
                 return false;
             }
             Verdict::Roll => self.roll(cx, id),
+            Verdict::Delete if waits => log.retention_waits = true,
             Verdict::Delete => self.delete_first_segment(cx, id),
         }
         true
+    }
+
+    /// Does a read use the files of the oldest segment of a log?
+    fn first_is_read(&self, id: LogId) -> bool {
+        self.log(id).is_some_and(|log| {
+            let first = log.segments.first().map(|first| first.base);
+            let mut reads = log.readers.iter().filter_map(|id| self.cold.reads.get(id));
+            reads.any(|read| Some(read.segment) <= first)
+        })
+    }
+
+    /// A read of a log has ended: its oldest segment may have waited for that.
+    pub(super) fn retention_waited(&mut self, cx: &mut Cx<'_>, id: LogId) {
+        if self.log(id).is_some_and(|log| log.retention_waits) {
+            self.apply_retention(cx, id);
+        }
     }
 
     fn delete_first_segment(&mut self, cx: &mut Cx<'_>, id: LogId) {
@@ -205,9 +225,8 @@ fn judge(log: &Log, now_ms: i64) -> Verdict {
     };
     let is_active = log.segments.len() == 1;
     let end = log.segment_end(0);
-    // Data in flight, unsynced or being read stays.
-    let settled =
-        end <= log.high_watermark && end <= log.synced && log.readers.is_empty() && !log.removing;
+    // Data in flight or unsynced stays.
+    let settled = end <= log.high_watermark && end <= log.synced && !log.removing;
     let ready = if is_active {
         first.size > 0 && first.creating.is_none() && first.entry_synced
     } else {

@@ -421,6 +421,12 @@ impl LogStore {
         let read = ReadId(self.fresh_id());
         match self.log(id) {
             _ if self.shutdown.is_some() => {}
+            // Nobody could read it back.
+            _ if content.len() as u64 > self.config.file_max => {
+                let message = format!("{} bytes of {name} are too many", content.len());
+                self.notices
+                    .push_back(Notice::FileReplaced(read, Err(message)));
+            }
             Some(log) if self.dirs[log.dir].failed.is_none() => {
                 let (dir, handle) = (log.dir, log.handle);
                 let stages = self.replacement(cx, dir, handle, &name, content);

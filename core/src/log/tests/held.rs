@@ -3,7 +3,7 @@
 use super::world::{World, batch, topic_id};
 use super::{small, small_log, values, world_with, world_with_two_directories};
 use crate::ids::{LogId, Offset, PartitionIndex};
-use crate::log::{LogConfig, NewLog};
+use crate::log::{LogConfig, LogStore, NewLog, Read, ReadOutcome};
 
 /// A log in a directory of its own.
 fn create_in(world: &mut World, topic: &str, dir: usize) -> LogId {
@@ -99,5 +99,66 @@ fn a_directory_that_cannot_be_removed_stays_until_the_next_start() {
         world.stop();
         world.start();
         assert!(left(&world).is_empty(), "{:?}", left(&world));
+    }
+}
+
+/// A consumer that reads old records all the time does not keep them for ever.
+#[test]
+fn retention_comes_back_when_the_oldest_segment_is_read_no_more() {
+    let config = LogConfig {
+        retention_bytes: 2000,
+        ..small_log()
+    };
+    for seed in 0..20 {
+        let mut world = world_with(seed, 100);
+        let id = world.find("t");
+        world.store.note_high_watermark(id, Offset(100));
+        world.store.configure(id, config.clone());
+        let begin = |world: &mut World| {
+            let read = Read {
+                from: Offset(0),
+                max_bytes: 100,
+                below: Offset(100),
+                at_least_one: true,
+            };
+            world.call(|store, cx| store.read(cx, id, read))
+        };
+        // It is under way at the time of the check, and for the last time.
+        assert!(matches!(begin(&mut world), Ok(ReadOutcome::Later(_))));
+        let check = world.config.retention_check_interval_ms;
+        world.now.mono = world.now.mono + std::time::Duration::from_millis(check);
+        world.call(LogStore::on_wakeup);
+        assert_eq!(world.store.view(id).expect("there").start, Offset(0));
+        world.settle();
+        let size = world.store.view(id).expect("there").size_bytes;
+        assert!(size < 4000, "seed {seed}: {size} bytes");
+    }
+}
+
+/// Snapshots are kept at the bases of segments, and the latest: each clean stop leaves one.
+#[test]
+fn producer_snapshots_of_earlier_clean_stops_go() {
+    let mut world = world_with(3, 60);
+    for n in (60..80).step_by(2) {
+        world.stop();
+        world.start();
+        let id = world.find("t");
+        world.put(id, &batch(&values(n, 2), 1000, None));
+        world.settle();
+        let bases = world.store.log(id).expect("there").segments.iter();
+        let bases: Vec<i64> = bases.map(|segment| segment.base.0).collect();
+        let tree = world.disk.tree();
+        let snapshots = tree.keys().filter_map(|file| {
+            let file = file.strip_prefix("t-0/")?.strip_suffix(".snapshot")?;
+            file.parse::<i64>().ok()
+        });
+        let stray: Vec<i64> = snapshots.filter(|at| !bases.contains(at)).collect();
+        assert!(stray == [n as i64] || stray.is_empty(), "{stray:?} at {n}");
+        let known = &world.store.log(id).expect("there").snapshots;
+        assert!(
+            known
+                .iter()
+                .all(|at| bases.contains(&at.0) || at.0 == n as i64)
+        );
     }
 }

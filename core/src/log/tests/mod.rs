@@ -5,6 +5,7 @@ mod damage;
 mod disk;
 mod full;
 mod held;
+mod limits;
 mod recovery;
 mod rolling;
 mod start_offset;
