@@ -1,8 +1,8 @@
 //! kcat, and with it Debian's librdkafka, against the broker under test.
 #![cfg(not(madsim))]
 
-use std::io::Write;
-use std::process::Command;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 use trialog_tests::broker::{self, Broker, Setup, run};
 
@@ -144,4 +144,26 @@ fn every_codec_comes_back() {
         let records = client.read_all(&topic, 0).expect("read the partition");
         assert_eq!(records.len(), text.lines().count(), "{codec}");
     }
+}
+
+/// What `trialog dev` suggests to its user is done as it stands there.
+#[test]
+fn dev_suggests_commands_that_work() {
+    let mut dev = Command::new(broker::binary())
+        .args(["dev", "--port", "0"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("it starts");
+    let out = BufReader::new(dev.stdout.take().expect("a pipe"));
+    let lines = out.lines().map(|line| line.expect("text"));
+    let suggested = lines.skip_while(|line| !line.ends_with("Try:")).skip(1);
+    let seen: Vec<String> = suggested
+        .take(2)
+        .map(|line| run(Command::new("sh").args(["-c", line.trim()]), PATIENCE))
+        .collect();
+    let pid = rustix::process::Pid::from_child(&dev);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("our child");
+    assert!(dev.wait().expect("it ends").success());
+    assert_eq!(seen, ["", "hello\n"]);
 }

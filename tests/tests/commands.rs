@@ -349,27 +349,33 @@ fn a_listener_without_a_host_is_bound_to_loopback() {
     );
 }
 
-/// Every command of the README, but for `cargo` itself, is one that this release has.
 #[test]
-fn the_readme_names_commands_that_exist() {
-    let readme = std::fs::read_to_string(root().join("README.md")).expect("the README");
-    let mut seen = 0;
-    for line in readme.lines() {
-        let command = ["cargo run --release -- ", "target/release/trialog "]
-            .iter()
-            .find_map(|start| line.strip_prefix(start));
-        let Some(command) = command else { continue };
-        let words: Vec<&str> = command
-            .split(' ')
-            .take_while(|word| !word.starts_with('-'))
-            .collect();
-        let verbs = words.len().min(if words[0] == "sim" { 2 } else { 1 });
-        let (code, help, err) = trialog(root(), &[&words[..verbs], &["--help"]].concat());
-        assert_eq!(code, 0, "{line}: {err}");
-        for flag in command.split(' ').filter(|word| word.starts_with('-')) {
-            assert!(help.contains(flag), "{line}: no {flag} in\n{help}");
-        }
-        seen += 1;
-    }
-    assert!(seen >= 8, "the README's commands were found: {seen}");
+fn a_listener_that_others_reach_is_warned_of() {
+    let home = tempfile::tempdir().expect("a home");
+    let setup = Setup::new(Kind::Trialog, home.path(), &home.path().join("data"));
+    let port = setup.bootstrap().replace("127.0.0.1:", "");
+    let listeners = format!("PLAINTEXT://0.0.0.0:{port},CONTROLLER://127.0.0.1:0");
+    let setup = setup.with("listeners", &listeners);
+    setup.format();
+    let log = setup.start().log_tail();
+    let warns = |name: &str| {
+        let warning = format!("Listener {name}://");
+        let told = |line: &str| line.contains(&warning) && line.contains("reachable from other");
+        log.lines().any(|line| line.contains("WARN") && told(line))
+    };
+    assert!(warns("PLAINTEXT"), "{log}");
+    assert!(!warns("CONTROLLER"), "{log}");
+}
+
+/// Who searches for known bugs must see which are searched for unasked.
+#[test]
+fn the_help_of_mutants_tells_them_apart() {
+    let (code, help, err) = trialog(root(), &["sim", "mutants", "--help"]);
+    assert_eq!(code, 0, "{err}");
+    let (hunted, others) = help.split_once("The others").expect("two kinds");
+    assert!(
+        hunted.contains("are hunted by default:\n  AckBeforeSync, "),
+        "{help}"
+    );
+    assert!(others.contains(" DeleteStray"), "{help}");
 }

@@ -12,8 +12,9 @@ use crate::exit::Failure;
 
 /// What `trialog sim mutants` takes.
 #[derive(clap::Args)]
+#[command(after_help = bank())]
 pub struct Args {
-    /// Only these mutants, separated by commas.
+    /// Only these mutants, separated by commas; without it, those that are hunted by default.
     #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = super::replay::mutant)]
     only: Vec<Mutant>,
     /// Most seeds for each starting point.
@@ -28,6 +29,24 @@ pub struct Args {
     /// One JSON object a mutant on stdout.
     #[arg(long)]
     json: bool,
+}
+
+/// The bank, by what is done without `--only`.
+fn bank() -> String {
+    let (hunted, others): (Vec<Mutant>, Vec<Mutant>) = Mutant::ALL
+        .into_iter()
+        .partition(|mutant| mutants::is_hunted(*mutant));
+    let names = |mutants: &[Mutant]| {
+        let names: Vec<&str> = mutants.iter().map(|mutant| mutant.name()).collect();
+        names.join(", ")
+    };
+    format!(
+        "Of {} mutants {} are hunted by default:\n  {}\nThe others need more luck than a default search has, and are hunted with --only:\n  {}",
+        Mutant::ALL.len(),
+        hunted.len(),
+        names(&hunted),
+        names(&others)
+    )
 }
 
 /// Where the search for a mutant begins, so that the median says more than one lucky seed.

@@ -7,7 +7,7 @@ use std::time::Instant;
 use comfy_table::{ContentArrangement, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 use trialog_core::mark::Mark;
-use trialog_sim::{Options, Verdict};
+use trialog_sim::{Options, Report, Verdict};
 
 use super::pool::{self, Timed};
 use super::{Seeds, Span, replay_line, violation_json};
@@ -64,8 +64,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         if args.json {
             let line = json(&timed, args.duration);
             closed_pipe = writeln!(std::io::stdout().lock(), "{line}").is_err();
-        } else {
-            progress.suspend(|| told(&timed, args.duration, many == 1));
+        } else if let Some(text) = told(&timed.report, args.duration, many == 1) {
+            progress.suspend(|| println!("{text}"));
         }
         fleet.add(&timed);
         progress.inc(1);
@@ -111,30 +111,26 @@ fn json(timed: &Timed, duration: Span) -> serde_json::Value {
 }
 
 /// What a person wants to hear of one seed: everything if it is the only one, else what is wrong.
-fn told(timed: &Timed, duration: Span, alone: bool) {
-    let report = &timed.report;
+fn told(report: &Report, duration: Span, alone: bool) -> Option<String> {
+    let seed = report.seed;
     if let Some(violation) = &report.violation {
-        println!(
-            "seed {}: VIOLATED {} at {} ms: {}",
-            report.seed,
+        return Some(format!(
+            "seed {seed}: VIOLATED {} at {} ms: {}\n  see it again: {}",
             violation.invariant.name(),
             violation.at / 1_000_000,
-            violation.message
-        );
-        println!(
-            "  see it again: {}",
-            replay_line(report.seed, duration, None)
-        );
-    } else if alone || report.verdict == Verdict::Inconclusive {
-        println!(
-            "seed {}: {}, hash {:016x}, {} operations, {} kinds of fault",
-            report.seed,
+            violation.message,
+            replay_line(seed, duration, None)
+        ));
+    }
+    (alone || report.verdict == Verdict::Inconclusive).then(|| {
+        format!(
+            "seed {seed}: {}, hash {:016x}, {} operations, {} kinds of fault",
             report.in_words(),
             report.hash,
             report.operations,
             report.faults.len()
-        );
-    }
+        )
+    })
 }
 
 /// What all runs of a command came to.
@@ -275,6 +271,130 @@ fn spread(values: &mut [u64]) -> [u64; 5] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::Parser;
+    use trialog_sim::{Invariant, Violation};
+
+    /// What a run of seed 7 might have come to.
+    fn timed(verdict: Verdict) -> Timed {
+        let violation = (verdict == Verdict::Violated).then(|| Violation {
+            invariant: Invariant::Lost,
+            at: 12_345_678_901,
+            message: "t-0: offset 3 is gone".to_owned(),
+        });
+        let report = Report {
+            seed: 7,
+            hash: 0xabc,
+            events: 1000,
+            operations: 100,
+            simulated_ms: 70_000,
+            faults: BTreeMap::from([("power_cut", 2)]),
+            marks: BTreeMap::new(),
+            live: true,
+            verdict,
+            violation,
+            log: Vec::new(),
+        };
+        let wall_ms = 3.2;
+        Timed { report, wall_ms }
+    }
+
+    const DURATION: Span = Span { ms: 5_000 };
+
+    /// Runs that came to `verdicts`, and how the command ends.
+    fn code(verdicts: &[Verdict]) -> u8 {
+        let mut fleet = Fleet::default();
+        for verdict in verdicts {
+            fleet.add(&timed(*verdict));
+        }
+        fleet.verdict().map_or_else(|failure| failure.code, |()| 0)
+    }
+
+    #[test]
+    fn the_worst_verdict_decides_how_the_command_ends() {
+        let (passed, violated, unclear) =
+            (Verdict::Passed, Verdict::Violated, Verdict::Inconclusive);
+        assert_eq!(code(&[passed, passed]), 0);
+        assert_eq!(code(&[passed, unclear]), 2);
+        assert_eq!(code(&[unclear, violated, passed]), 1);
+    }
+
+    #[test]
+    fn a_violation_is_told_with_the_line_that_replays_it() {
+        let timed = timed(Verdict::Violated);
+        for alone in [true, false] {
+            let text = told(&timed.report, DURATION, alone).expect("it is told");
+            let (what, line) = text.split_once("\n  see it again: ").expect("two lines");
+            assert_eq!(
+                what,
+                "seed 7: VIOLATED lost at 12345 ms: t-0: offset 3 is gone"
+            );
+            assert_eq!(line, "trialog sim replay 7 --duration 5000ms");
+            let words = line.split(' ');
+            assert!(crate::Cli::try_parse_from(words).is_ok(), "{line}");
+        }
+        let json = json(&timed, DURATION);
+        assert_eq!(json["verdict"], "violated");
+        let violation = &json["violation"];
+        assert_eq!(violation["invariant"], "lost");
+        assert_eq!(violation["at_ms"], 12_345);
+        assert_eq!(violation["message"], "t-0: offset 3 is gone");
+        assert_eq!(
+            violation["replay"],
+            "trialog sim replay 7 --duration 5000ms"
+        );
+    }
+
+    #[test]
+    fn one_of_many_that_passed_is_not_told() {
+        let report = timed(Verdict::Passed).report;
+        assert_eq!(told(&report, DURATION, false), None);
+        assert!(told(&report, DURATION, true).is_some());
+        let report = timed(Verdict::Inconclusive).report;
+        assert!(told(&report, DURATION, false).is_some());
+    }
+
+    /// Scripts rely on the names.
+    #[test]
+    fn an_object_has_the_same_keys_whatever_came_of_the_run() {
+        for verdict in [Verdict::Passed, Verdict::Violated, Verdict::Inconclusive] {
+            let json = json(&timed(verdict), DURATION);
+            let keys: Vec<&str> = json
+                .as_object()
+                .expect("one")
+                .keys()
+                .map(String::as_str)
+                .collect();
+            assert_eq!(
+                keys,
+                [
+                    "events",
+                    "faults",
+                    "hash",
+                    "lacking",
+                    "operations",
+                    "seed",
+                    "simulated_ms",
+                    "verdict",
+                    "violation",
+                    "wall_ms",
+                ]
+            );
+            assert_eq!(json["violation"].is_null(), verdict != Verdict::Violated);
+            assert_eq!(json["faults"], serde_json::json!({"power_cut": 2}));
+            assert_eq!(
+                (&json["seed"], &json["hash"]),
+                (&7.into(), &"0000000000000abc".into())
+            );
+            assert_eq!(
+                (&json["simulated_ms"], &json["wall_ms"]),
+                (&70_000.into(), &3.into())
+            );
+            assert_eq!(
+                (&json["events"], &json["operations"]),
+                (&1000.into(), &100.into())
+            );
+        }
+    }
 
     #[test]
     fn a_spread_has_its_ends_and_its_middle() {

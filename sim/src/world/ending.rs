@@ -9,7 +9,8 @@ use crate::net::Outcome;
 use crate::report::OPERATIONS_MIN;
 use crate::workload::last_reader;
 
-/// Progress must come within so many nanoseconds after the faults end.
+/// After the faults clients must finish what they began within so many nanoseconds, and then a fresh consumer must have read everything
+/// within as many.
 const PROGRESS_WITHIN: u64 = 60 * SECOND;
 
 /// Clients that have done too little go on for so many nanoseconds at most.
@@ -94,7 +95,7 @@ impl World {
                     self.judge.violate(
                         Invariant::Progress,
                         format!(
-                            "60 seconds after the faults ended {} has not finished",
+                            "in 60 seconds without faults {} has not finished",
                             who.unwrap_or_default()
                         ),
                     );
