@@ -476,6 +476,8 @@ pub enum DiskError {
     Full,
     /// The directory to remove has entries.
     NotEmpty,
+    /// The process or the machine has as many files open as it may: nothing was done, and nothing is in doubt.
+    TooManyOpen,
     /// EIO and everything else: the content is in doubt.
     Failed,
 }
@@ -487,6 +489,7 @@ impl fmt::Display for DiskError {
             DiskError::Exists => "it exists already",
             DiskError::Full => "no space left on the device",
             DiskError::NotEmpty => "the directory is not empty",
+            DiskError::TooManyOpen => "too many files are open",
             DiskError::Failed => "the device or file system reported an error",
         })
     }

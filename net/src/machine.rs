@@ -1,8 +1,5 @@
 //! What the machine says of itself.
 
-/// Of file descriptors, so many are kept for segments and indexes.
-const DESCRIPTORS_FOR_FILES: u64 = 512;
-
 /// The kernel's boot id: it changes when the machine, and with it the page cache, was lost. Zero if it is unknown.
 #[must_use]
 pub fn boot_id() -> [u8; 16] {
@@ -18,7 +15,8 @@ fn parse_boot_id(text: &str) -> Option<[u8; 16]> {
         .map(u128::to_be_bytes)
 }
 
-/// How many connections fit beside the open files. Raises the limit of open files as far as it may.
+/// How many connections fit beside the open files: as many, for each partition has two files open. Raises the limit of open files
+/// as far as it may.
 #[must_use]
 pub fn connections_max() -> usize {
     use rustix::process::{Resource, getrlimit, setrlimit};
@@ -27,8 +25,7 @@ pub fn connections_max() -> usize {
     // Without the privilege the old limit stays, and is read again.
     let _ = setrlimit(Resource::Nofile, limit);
     let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    let left = files.saturating_sub(DESCRIPTORS_FOR_FILES).max(files / 2);
-    usize::try_from(left).unwrap_or(usize::MAX)
+    usize::try_from(files / 2).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]

@@ -214,6 +214,7 @@ impl Roll {
                 DiskError::Full => 18,
                 DiskError::NotEmpty => 19,
                 DiskError::Failed => 20,
+                DiskError::TooManyOpen => 21,
             }),
         }
     }

@@ -11,6 +11,7 @@ use crate::wire::batch::{BatchHeader, PREFIX_LEN, prefix};
 
 use super::checkpoint;
 use super::config::BATCH_MAX;
+use super::directory::Directory;
 use super::frontier;
 use super::notice::{Append, AppendError, Appended, Notice, Origin, has_producer};
 use super::partition_log::{HotBatch, InFlight, Log, State, Unsynced, Write};
@@ -261,7 +262,7 @@ impl LogStore {
             Ok(_) => batch.write = Write::Done,
             Err(DiskError::Full) => {
                 if self.waits_with_write(id, last) {
-                    return self.no_room(cx, dir);
+                    return self.no_room(cx, dir, DiskError::Full);
                 }
                 if let Some(batch) = self.log_mut(id).and_then(|log| log.in_flight.get_mut(at)) {
                     batch.write = Write::Failed;
@@ -312,9 +313,10 @@ impl LogStore {
 
     fn disk_full(&mut self, cx: &mut Cx<'_>, id: LogId) {
         let dir = self.log_dir(id);
-        self.no_room(cx, dir);
-        let path = &self.dirs[dir].path;
-        let message = format!("{path} is full: the batch was not appended");
+        self.no_room(cx, dir, DiskError::Full);
+        let Directory { path, reserve, .. } = &self.dirs[dir];
+        let full = || format!("{path} is full: the batch was not appended");
+        let message = reserve.full.clone().unwrap_or_else(full);
         if let Some(log) = self.log_mut(id) {
             log.full.get_or_insert(message);
         }

@@ -388,7 +388,7 @@ impl LogStore {
             Ok(_) => {}
             // Without its record the round's data is as durable; only rot in it would pass for a torn tail.
             Err(DiskError::Full) => {
-                self.no_room(cx, dir);
+                self.no_room(cx, dir, DiskError::Full);
                 let directory = &mut self.dirs[dir];
                 if let (Some(frontier), Some(round)) = (&mut directory.frontier, &directory.round) {
                     frontier.at = round.record_at;

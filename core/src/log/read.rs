@@ -11,7 +11,7 @@ use crate::work::{Facts, Job, ScanRest, Scanned, TimestampTarget};
 
 use super::blocks::{Block, BlockBatch, Picker};
 use super::config::BATCH_MAX;
-use super::files::{FileResult, FileThen};
+use super::files::{FileError, FileResult, FileThen};
 use super::index::SegmentIndex;
 use super::lookup::wants;
 use super::notice::{
@@ -247,6 +247,9 @@ impl LogStore {
         times: bool,
         result: FileResult,
     ) {
+        if result == Err(FileError::Disk(DiskError::TooManyOpen)) {
+            return self.failed_read(cx, id, DiskError::TooManyOpen);
+        }
         let Some(read) = self.cold.reads.get_mut(&id) else {
             return;
         };
@@ -381,7 +384,7 @@ impl LogStore {
                     Some(found) if found.file.is_none() => {
                         found.file = Some(file);
                         self.cold.open.push_back((log_id, segment));
-                        self.close_cold_files(cx);
+                        self.close_cold_files(cx, self.config.cold_files);
                     }
                     _ => self.issue(cx, Wait::Ignore, DiskOp::Close { file }),
                 }
@@ -654,6 +657,9 @@ impl LogStore {
             Want::Time { .. } => self.notices.push_back(Notice::LookupDone(id, Err(error))),
             // Retention goes on with the next log.
             Want::Index => {
+                if self.retention_cursor == Some(read.log) {
+                    self.retention_cursor = Some(LogId(read.log.0 + 1));
+                }
                 self.continues.insert(Continue::Retention);
             }
             Want::Rebuild => self.rebuild_failed((read.log, read.segment), &error),
@@ -683,10 +689,10 @@ impl LogStore {
         self.retention_waited(cx, read.log);
     }
 
-    /// Keeps the number of files that are open for reading within its limit.
-    fn close_cold_files(&mut self, cx: &mut Cx<'_>) {
+    /// Keeps the number of files that are open for reading within a limit.
+    pub(super) fn close_cold_files(&mut self, cx: &mut Cx<'_>, most: usize) {
         let mut looked_at = 0;
-        while self.cold.open.len() > self.config.cold_files && looked_at < 16 {
+        while self.cold.open.len() > most && looked_at < 16 {
             looked_at += 1;
             let Some((id, segment)) = self.cold.open.pop_front() else {
                 return;

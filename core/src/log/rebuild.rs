@@ -171,7 +171,13 @@ impl LogStore {
         let Some(read) = self.cold.reads.get(&id) else {
             return;
         };
-        let position = read.position;
+        let (log_id, position) = (read.log, read.position);
+        if error == DiskError::TooManyOpen {
+            // The log is whole: who asks again may find one that is free.
+            self.close_cold_files(cx, 0);
+            let message = format!("{}: {error}", self.log_path(log_id));
+            return self.fail_read(id, ReadError::Offline(message));
+        }
         self.lose_log(cx, id, position, &error.to_string());
     }
 

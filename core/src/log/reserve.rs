@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use crate::event::Level;
 use crate::ids::{FileId, LogId, Offset};
-use crate::io::{Cx, DiskOp};
+use crate::io::{Cx, DiskError, DiskOp};
 use crate::mark::Mark;
 
 use super::partition_log::{State as LogState, Write};
@@ -114,19 +114,24 @@ impl LogStore {
             self.issue(cx, Wait::Ignore, DiskOp::Unlink { dir: root, name });
         }
         self.dirs[dir].reserve.state = State::Absent;
-        self.no_room(cx, dir);
+        self.no_room(cx, dir, DiskError::Full);
     }
 
-    /// An operation in `dir` found no room.
-    pub(super) fn no_room(&mut self, cx: &mut Cx<'_>, dir: usize) {
+    /// An operation in `dir` found no room, or no free file descriptor.
+    pub(super) fn no_room(&mut self, cx: &mut Cx<'_>, dir: usize, lack: DiskError) {
         if self.dirs[dir].failed.is_some() || self.shutdown.is_some() {
             return;
         }
         let path = self.dirs[dir].path.clone();
         if self.dirs[dir].reserve.full.is_none() {
-            let message = format!(
-                "{path} is full: it can be read, but nothing is appended until there is room. Free some on its device, or lower the retention of its topics"
-            );
+            let message = match lack {
+                DiskError::TooManyOpen => format!(
+                    "{path}: {lack}, and nothing is appended until one can be opened. Raise the limit of open files of the node (ulimit -n)"
+                ),
+                _ => format!(
+                    "{path} is full: it can be read, but nothing is appended until there is room. Free some on its device, or lower the retention of its topics"
+                ),
+            };
             self.dirs[dir].reserve.full = Some(message.clone());
             cx.out.mark(Mark::DiskFull);
             self.note(cx, Level::Error, message);

@@ -568,8 +568,16 @@ impl LogStore {
         let Some((dir, then)) = self.plans.get(&id).map(|plan| (plan.dir, plan.then)) else {
             return;
         };
-        let full = matches!(result, Err(DiskError::Full));
-        let waits = full && self.waits_with_step(dir, then, id, at);
+        let lack = match result {
+            Err(lack @ (DiskError::Full | DiskError::TooManyOpen)) => Some(lack),
+            Ok(_) | Err(_) => None,
+        };
+        let waits = lack.is_some() && self.waits_with_step(dir, then, id, at);
+        if let Some(lack) = lack
+            && !matches!(then, Then::ReserveCreated | Then::ReserveMade)
+        {
+            self.no_room(cx, dir, lack);
+        }
         let Some(plan) = self.plans.get_mut(&id) else {
             return;
         };
@@ -580,6 +588,10 @@ impl LogStore {
             Ok(_) => {}
             Err(_) if waits => {}
             Err(DiskError::NotFound | DiskError::Exists) if lenient => {}
+            // What is missing, room or a file descriptor, may be there later.
+            Err(DiskError::TooManyOpen) => {
+                plan.failed.get_or_insert(DiskError::Full);
+            }
             Err(error) => {
                 plan.failed.get_or_insert(error);
             }
@@ -590,9 +602,6 @@ impl LogStore {
                 None => self.go_on_plan(cx, id),
                 Some(_) => self.end_plan(cx, id),
             }
-        }
-        if full && !matches!(then, Then::ReserveCreated | Then::ReserveMade) {
-            self.no_room(cx, dir);
         }
     }
 

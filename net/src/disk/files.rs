@@ -595,6 +595,7 @@ fn error(errno: Errno) -> DiskError {
         Errno::EXIST => DiskError::Exists,
         Errno::NOSPC | Errno::DQUOT => DiskError::Full,
         Errno::NOTEMPTY => DiskError::NotEmpty,
+        Errno::MFILE | Errno::NFILE => DiskError::TooManyOpen,
         _ => DiskError::Failed,
     }
 }

@@ -434,6 +434,7 @@ enums! {
         2 => Full {}
         3 => NotEmpty {}
         4 => Failed {}
+        5 => TooManyOpen {}
     }
     Facts {
         0 => Validated { 0: result }

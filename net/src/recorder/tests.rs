@@ -496,6 +496,7 @@ fn inputs() -> Vec<Input> {
         DiskError::Full,
         DiskError::NotEmpty,
         DiskError::Failed,
+        DiskError::TooManyOpen,
     ];
     all.extend(errors.map(|error| disk(Err(error))));
     let reasons = [

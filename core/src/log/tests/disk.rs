@@ -113,6 +113,8 @@ pub(super) struct Disk {
     pub(super) fail_sync: bool,
     /// Syncs of files of this root fail, after everything else.
     pub(super) failing_root: Option<DirId>,
+    /// So many files may be open.
+    pub(super) files_max: Option<usize>,
     /// A file with this in its name cannot be removed.
     pub(super) immutable: Option<&'static str>,
     /// Syncs of files of this root do not come back.
@@ -357,6 +359,13 @@ impl Disk {
                 let more = entries.len() > *limit as usize;
                 entries.truncate(*limit as usize);
                 Ok(DiskDone::Listed { entries, more })
+            }
+            DiskOp::Create { .. } | DiskOp::Open { .. }
+                if self
+                    .files_max
+                    .is_some_and(|max| self.open_files.len() >= max) =>
+            {
+                Err(DiskError::TooManyOpen)
             }
             DiskOp::Create { dir, name, file } => {
                 let dir = self.open_dirs[dir];

@@ -3,12 +3,13 @@
 use bytes::Bytes;
 
 use super::world::{World, batch};
-use super::{small, small_log, values};
+use super::{small, small_log, values, world_with};
 use crate::ids::{LeaderEpoch, LogId, Offset};
 use crate::io::Name;
 use crate::log::config::BATCH_MAX;
-use crate::log::{Append, AppendError, LogConfig, Notice, Origin, StoreConfig};
-use crate::work::ValidBatch;
+use crate::log::{Append, AppendError, LogConfig, Notice, Origin, ReadError, StoreConfig};
+use crate::mark::Mark;
+use crate::work::{TimestampTarget, ValidBatch};
 
 /// No batch is taken that nobody could read back.
 #[test]
@@ -124,4 +125,81 @@ fn a_file_that_could_not_be_read_back_is_not_written() {
         assert!(world.told.contains(&Notice::FileRead(read, there)));
     }
     assert_eq!(world.store.view(id).expect("there").end, Offset(0));
+}
+
+/// Too many open files are no damage: the read fails, its log stays.
+#[test]
+fn a_read_that_finds_no_file_descriptor_takes_nothing_offline() {
+    for indexes_first in [true, false] {
+        let mut world = world_with(3, 100);
+        world.stop();
+        world.start();
+        world.events.clear();
+        let id = world.find("t");
+        if indexes_first {
+            world.look_up(id, TimestampTarget::AtLeast(1000));
+            world.call(|store, cx| store.close_cold_files(cx, 0));
+            world.settle();
+        }
+        world.disk.files_max = Some(0);
+        for from in [0, 20, 40] {
+            let refused = world.read(id, from).expect_err("no descriptor");
+            assert!(
+                matches!(&refused, ReadError::Offline(m) if m.contains("too many files")),
+                "{refused:?}"
+            );
+        }
+        // Nor does retention try for ever.
+        let config = LogConfig {
+            retention_ms: 1,
+            ..small_log()
+        };
+        world.store.note_high_watermark(id, Offset(100));
+        world.store.configure(id, config);
+        world.sleep(world.config.retention_check_interval_ms + 1);
+        world.disk.files_max = None;
+        world.store.configure(
+            id,
+            LogConfig {
+                retention_ms: -1,
+                ..small_log()
+            },
+        );
+        assert!(world.read(id, 99).is_ok());
+        let start = world.store.view(id).expect("there").start.0 as usize;
+        assert_eq!(world.values(id), values(start, 100 - start));
+        assert!(!world.marked(Mark::IndexRebuilt) && !world.marked(Mark::RotDetected));
+    }
+}
+
+/// A segment whose file cannot be opened is as one without room: clients come again.
+#[test]
+fn a_roll_that_finds_no_file_descriptor_is_tried_again() {
+    for seed in 0..20 {
+        let mut world = world_with(seed, 40);
+        let id = world.find("t");
+        world.disk.files_max = Some(0);
+        let mut sent = 40;
+        let refused = loop {
+            match world.append(id, &batch(&values(sent, 2), 5, None)) {
+                Ok(_) => sent += 2,
+                Err(error) => break error,
+            }
+            world.step();
+            assert!(sent < 200, "nothing rolls");
+        };
+        assert!(refused.to_string().contains("too many files"), "{refused}");
+        world.settle();
+        let end = world.store.view(id).expect("there").end.0 as usize;
+        assert!(world.store.directory_online(0));
+        let other = world.begin_create("u", small_log());
+        world.settle();
+        world.disk.files_max = None;
+        world.sleep(1001);
+        assert!(world.told.contains(&Notice::Opened(other)), "seed {seed}");
+        world.put(id, &batch(&values(end, 2), 5, None));
+        world.settle();
+        assert_eq!(world.durable(id), end as i64 + 2);
+        assert_eq!(world.values(id), values(0, end + 2));
+    }
 }
