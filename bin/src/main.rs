@@ -2,6 +2,7 @@
 //!
 //! Owns the terminal, files, threads and wall time of the commands; decides nothing about Kafka. Exit codes: 0 good, 1
 //! failed or violated, 2 inconclusive, 64 usage, 70 a broken invariant of ours, 78 configuration.
+#![forbid(unsafe_code)]
 
 mod dev;
 mod exit;

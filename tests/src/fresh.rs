@@ -69,6 +69,36 @@ pub fn rooms_on_the_map(map: &str, rooms: &BTreeSet<String>) -> Vec<Complaint> {
         .collect()
 }
 
+/// What the map calls `room/file` is there: below the house, a package's sources, or the core's.
+pub fn names_on_the_map(map: &str, files: &BTreeSet<String>) -> Vec<Complaint> {
+    let is_there = |name: &str| {
+        let (first, rest) = name.split_once('/').unwrap_or((name, ""));
+        let is = |path: &str| {
+            let inside = format!("{}/", path.trim_end_matches('/'));
+            files.iter().any(|file| {
+                file == path || *file == format!("{path}.rs") || file.starts_with(&inside)
+            })
+        };
+        is(name) || is(&format!("core/src/{name}")) || is(&format!("{first}/src/{rest}"))
+    };
+    let is_name = |text: &str| {
+        let of_name = |c: char| c.is_ascii_lowercase() || "_/.".contains(c);
+        text.contains('/') && text.chars().all(of_name)
+    };
+    let mut complaints = Vec::new();
+    for (number, line) in map.lines().enumerate() {
+        let quoted = line.split('`').skip(1).step_by(2);
+        for name in quoted.filter(|text| is_name(text) && !is_there(text)) {
+            let place = format!("ARCHITECTURE.md:{}", number + 1);
+            complaints.push(complaint(
+                place,
+                format!("names {name}, which is not there"),
+            ));
+        }
+    }
+    complaints
+}
+
 /// A schema as it is written: words one space apart, two spaces a depth, one empty line before each message.
 pub fn schema(committed: &str) -> String {
     let mut lines: Vec<String> = Vec::new();
@@ -127,6 +157,22 @@ mod tests {
         let other = ["attic", "config", "ids", "io", "time"];
         let complaints = rooms_on_the_map(map, &rooms(&other));
         assert_eq!(places(&complaints), ["core/src/attic", "core/src/log"]);
+    }
+
+    #[test]
+    fn what_the_map_names_is_there() {
+        let files = [
+            "core/src/log/recovery.rs",
+            "sim/src/check/mod.rs",
+            "tests/run",
+        ];
+        let files = files.map(String::from).into();
+        let judge = |map: &str| names_on_the_map(map, &files).len();
+        assert_eq!(
+            judge("`log/recovery`, `sim/check`, `core/src/log/`, `tests/run`, `a -> b/c`"),
+            0
+        );
+        assert_eq!(judge("`log/durability` and `sim/recovery`"), 2);
     }
 
     #[test]

@@ -73,11 +73,12 @@ mod prelude {
 }
 
 #[allow(
-    unused_imports,
     unused_variables,
-    dead_code,
-    clippy::all,
-    clippy::pedantic
+    clippy::collapsible_if,
+    clippy::match_overlapping_arm,
+    clippy::match_single_binding,
+    clippy::nonminimal_bool,
+    reason = "it is written version by version, as the schema tells it"
 )]
 mod generated {
     include!(concat!(env!("OUT_DIR"), "/messages.rs"));

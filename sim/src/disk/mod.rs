@@ -538,18 +538,16 @@ impl Disk {
         let Some((within, name)) = path.split_once('/') else {
             return false;
         };
-        match self.flight.get(&id).map(|flight| &flight.op) {
-            Some(DiskOp::Create {
-                dir, name: made, ..
-            }) => {
-                let made = made.as_str();
-                let mut roots = 0..self.roots.len();
-                made.strip_suffix(".tmp").unwrap_or(made) == name
-                    && roots
-                        .any(|root| self.inode(root, &[], within) == self.dirs.get(dir).copied())
-            }
-            _ => false,
-        }
+        let Some(DiskOp::Create {
+            dir, name: made, ..
+        }) = self.flight.get(&id).map(|flight| &flight.op)
+        else {
+            return false;
+        };
+        let made = made.as_str();
+        let mut roots = 0..self.roots.len();
+        made.strip_suffix(".tmp").unwrap_or(made) == name
+            && roots.any(|root| self.inode(root, &[], within) == self.dirs.get(dir).copied())
     }
 
     /// Lets an operation take effect (after those issued before it on the entries of its directory) and takes its answer.
