@@ -375,13 +375,6 @@ const KEPT: &[Kept] = &[
         why: "state belongs to the node",
     },
     Kept {
-        word: "dyn",
-        within: DETERMINISTIC,
-        // One suite for every disk: no state.
-        files: &["sim/src/disk/conformance.rs"],
-        why: "state is plain data",
-    },
-    Kept {
         // clippy.toml cannot ban it: proptest's macros expand to it.
         word: "Arc",
         within: DETERMINISTIC,
