@@ -29,7 +29,11 @@ fn records_outlive_the_loss_of_the_metadata_log() {
     assert!(stray.starts_with("t-0."), "{stray}");
     world.pass(Duration::from_hours(2));
     world.restart();
-    assert_eq!(strays(&mut world), std::slice::from_ref(&stray), "nobody removes it");
+    assert_eq!(
+        strays(&mut world),
+        std::slice::from_ref(&stray),
+        "nobody removes it"
+    );
 
     world.rename("__cluster_metadata-0", "wrong");
     world.rename("saved", "__cluster_metadata-0");
