@@ -66,11 +66,17 @@ pub enum Mutant {
     ForgetStartWhileRemoving,
     /// A log is made while a checkpoint still speaks of an earlier log of its name.
     MakeBeforeNamesakeIsForgotten,
+    /// A segment that a full disk took back may come back in a power cut.
+    KeepRolledBackSegment,
+    /// A frontier file goes with a checkpoint that was put together before it was retired.
+    RetireFrontierTooSoon,
+    /// A log takes appends while its file names leader epochs that were cut off.
+    OpenOverLostEpochs,
 }
 
 impl Mutant {
     /// Every mutant, in the order of the report.
-    pub const ALL: [Mutant; 30] = [
+    pub const ALL: [Mutant; 33] = [
         Mutant::AckBeforeSync,
         Mutant::SkipTornTailCheck,
         Mutant::ForgetDirectorySync,
@@ -101,6 +107,9 @@ impl Mutant {
         Mutant::TellStartBeforeCheckpoint,
         Mutant::ForgetStartWhileRemoving,
         Mutant::MakeBeforeNamesakeIsForgotten,
+        Mutant::KeepRolledBackSegment,
+        Mutant::RetireFrontierTooSoon,
+        Mutant::OpenOverLostEpochs,
     ];
 
     /// The name that `sim mutants --only` takes.
@@ -137,6 +146,9 @@ impl Mutant {
             Mutant::TellStartBeforeCheckpoint => "TellStartBeforeCheckpoint",
             Mutant::ForgetStartWhileRemoving => "ForgetStartWhileRemoving",
             Mutant::MakeBeforeNamesakeIsForgotten => "MakeBeforeNamesakeIsForgotten",
+            Mutant::KeepRolledBackSegment => "KeepRolledBackSegment",
+            Mutant::RetireFrontierTooSoon => "RetireFrontierTooSoon",
+            Mutant::OpenOverLostEpochs => "OpenOverLostEpochs",
         }
     }
 }

@@ -25,6 +25,9 @@ pub fn is_hunted(mutant: Mutant) -> bool {
             | Mutant::ForgetProducersBelowStart
             | Mutant::DeleteStray
             | Mutant::ForgetStartWhileRemoving
+            | Mutant::KeepRolledBackSegment
+            | Mutant::RetireFrontierTooSoon
+            | Mutant::OpenOverLostEpochs
             | Mutant::StopWaitsForFailedDirectory
             | Mutant::DeleteInFailedDirectory
             | Mutant::WaitForRoomInFailedDirectory
@@ -73,7 +76,7 @@ pub fn expected(mutant: Mutant) -> &'static [Invariant] {
         Mutant::DropMetadataRecordAtReplay => &[Invariant::Replay],
         Mutant::TimeIndexLies => &[Invariant::TimestampLookup],
         // Damage is cut as a torn tail, without a word.
-        Mutant::ForgetSyncedWhenOffline => &[
+        Mutant::ForgetSyncedWhenOffline | Mutant::RetireFrontierTooSoon => &[
             Invariant::Lost,
             Invariant::InconsistentOffset,
             Invariant::HighWatermarkRegressed,
@@ -84,6 +87,15 @@ pub fn expected(mutant: Mutant) -> &'static [Invariant] {
         }
         // After a crash the log of a topic that took a deleted one's name is held to what the other had, and is out of reach.
         Mutant::MakeBeforeNamesakeIsForgotten => &[Invariant::Progress, Invariant::Lost],
+        // What was acknowledged is behind a segment that was taken back.
+        Mutant::KeepRolledBackSegment => &[
+            Invariant::Lost,
+            Invariant::Damaged,
+            Invariant::PollSkip,
+            Invariant::Progress,
+        ],
+        // No topic of the simulator is flushed loosely.
+        Mutant::OpenOverLostEpochs => &[],
         // A topic has a part of its partitions, and whoever asks for the others waits for ever.
         Mutant::EndOpenTransaction => &[Invariant::Replay, Invariant::Progress],
         // A topic that was said to be there is not, or the other way round; a producer id is given out twice.

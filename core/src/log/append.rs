@@ -14,6 +14,7 @@ use super::config::BATCH_MAX;
 use super::directory::Directory;
 use super::frontier;
 use super::notice::{Append, AppendError, Appended, Notice, Origin, has_producer};
+use super::opening::Phase;
 use super::partition_log::{HotBatch, InFlight, Log, State, Unsynced, Write};
 use super::plan::{Step, Then, may, must};
 use super::segment::{QueuedWrite, Segment, file_name, name};
@@ -394,8 +395,13 @@ impl LogStore {
                 file,
                 len: u64::from(position),
             })]);
-            // A cut that power loss could undo below later segments would pass for rot.
-            stages.push(vec![self.sync_file(dir, file)]);
+            // A cut that power loss could undo below later segments would pass for rot, and a segment that came back would hide what
+            // is promised in its place.
+            let mut stage = vec![self.sync_file(dir, file)];
+            if !cx.mutants.has(Mutant::KeepRolledBackSegment) {
+                stage.extend(self.sync_dir(cx, handle));
+            }
+            stages.push(stage);
         } else {
             let file = self.fresh_file();
             let Some(log) = self.log_mut(id) else { return };
@@ -636,7 +642,11 @@ impl LogStore {
     /// Writes the leader epochs unless they are on disk or on the way.
     pub(super) fn write_epochs(&mut self, cx: &mut Cx<'_>, id: LogId) {
         let Some(log) = self.log_mut(id) else { return };
-        let online = matches!(log.state, State::Online | State::Closed);
+        let online = match &log.state {
+            State::Online | State::Closed => true,
+            State::Opening(opening) => opening.phase == Phase::Syncing,
+            State::Creating(_) | State::Offline(_) | State::Deleting => false,
+        };
         if log.epochs_writing || log.epochs_synced == log.epochs_version || !online {
             return;
         }
@@ -656,6 +666,7 @@ impl LogStore {
         } else {
             self.write_epochs(cx, id);
         }
+        self.open_when_synced(cx, id);
         self.go_on_shutdown(cx);
     }
 }

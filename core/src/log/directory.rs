@@ -583,12 +583,11 @@ impl LogStore {
         if directory.failed.is_some() {
             return;
         }
-        let retired = match kind {
-            CheckpointKind::RecoveryPoints => std::mem::take(&mut directory.retired_frontiers),
-            CheckpointKind::StartOffsets | CheckpointKind::HighWatermarks => Vec::new(),
-        };
+        let retired = &mut directory.retired_frontiers;
         let checkpoint = directory.checkpoints.entry(kind).or_default();
-        checkpoint.retires.extend(retired);
+        if cx.mutants.has(Mutant::RetireFrontierTooSoon) && kind == CheckpointKind::RecoveryPoints {
+            checkpoint.retires.append(retired);
+        }
         if checkpoint.writing.is_some() || !(checkpoint.dirty || checkpoint.build.is_some()) {
             return;
         }
@@ -596,6 +595,10 @@ impl LogStore {
             checkpoint.dirty = false;
             checkpoint.serves = std::mem::take(&mut checkpoint.waits);
             checkpoint.begun += 1;
+            // What is retired from now on may prove more than this file will say.
+            if kind == CheckpointKind::RecoveryPoints {
+                checkpoint.retires.append(retired);
+            }
             Build::default()
         });
         let more = self.add_former(dir, kind, &mut build)

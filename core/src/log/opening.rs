@@ -66,6 +66,8 @@ pub(super) struct Opening {
     /// The producer state at the ends of rebuilt segments, by the base of the next one: retention may remove what it rests on.
     pub(super) snapshots: BTreeMap<Offset, Bytes>,
     pub(super) cut_bytes: Option<u64>,
+    /// Leader epochs that began behind its end were cut off.
+    pub(super) epochs_lost: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,6 +123,7 @@ impl LogStore {
             rebuilt: BTreeSet::new(),
             snapshots: BTreeMap::new(),
             cut_bytes: None,
+            epochs_lost: false,
         };
         let is_metadata = topic == METADATA_TOPIC;
         let config = if is_metadata {
@@ -586,6 +589,8 @@ impl LogStore {
             log.synced
         };
         log.high_watermark = log.high_watermark.min(end).max(log.start);
+        let newest = log.epochs.entries().last();
+        let epochs_lost = newest.is_some_and(|(_, start)| *start > end);
         if log.epochs.truncate_end(end) {
             log.epochs_changed(end);
         }
@@ -619,6 +624,7 @@ impl LogStore {
         let snapshots = opening.snapshots.clone();
         log.state = State::Opening(Box::new(Opening {
             phase: Phase::Syncing,
+            epochs_lost,
             ..opening
         }));
         if log.segments.is_empty() {
@@ -663,6 +669,11 @@ impl LogStore {
         };
         if opening.phase != Phase::Syncing || (log.synced < log.end && !log.config.is_loose()) {
             return;
+        }
+        // As long as the file names epochs that were lost, batches of others in their place would pass for damage.
+        let wrong = opening.epochs_lost && log.epochs_version > log.epochs_synced;
+        if wrong && !cx.mutants.has(Mutant::OpenOverLostEpochs) {
+            return self.write_epochs(cx, id);
         }
         log.state = State::Online;
         let (recovered, cut) = (!opening.clean, opening.cut_bytes);

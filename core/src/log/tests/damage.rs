@@ -2,7 +2,8 @@
 
 use super::world::World;
 use super::{batch, small_log, values};
-use crate::ids::LogId;
+use crate::ids::{LogId, Lsn};
+use crate::log::plan::CheckpointKind;
 use crate::log::{Notice, ReadError, StoreConfig};
 use crate::mark::Mark;
 use crate::mutant::{Mutant, Mutants};
@@ -301,4 +302,69 @@ fn goes_offline_and_rotates(mutants: Mutants) {
             assert!(!world.marked(Mark::TornTailCut), "seed {seed}");
         }
     }
+}
+
+/// A frontier file that is retired while a checkpoint is being written may prove more than that checkpoint says: it goes with the next.
+#[test]
+fn a_frontier_file_stays_until_a_checkpoint_says_as_much() {
+    rots_while_files_come_and_go(Mutants::NONE);
+    assert!(super::goes_wrong(
+        Mutant::RetireFrontierTooSoon,
+        rots_while_files_come_and_go
+    ));
+}
+
+fn rots_while_files_come_and_go(mutants: Mutants) {
+    let mut rotted = 0;
+    for seed in 0..400 {
+        let config = StoreConfig {
+            frontier_bytes: 100,
+            ..super::small()
+        };
+        let mut world = World::new(seed, config);
+        world.mutants = mutants;
+        world.start();
+        let (busy, quiet) = (
+            world.create("t", small_log()),
+            world.create("u", small_log()),
+        );
+        let one = |n: usize| batch(&values(n, 1), 1000, None);
+        // Where each batch of the quiet log begins, and how much of it was durable after which round.
+        let (mut begins, mut size) = (Vec::new(), 0);
+        let mut rounds: Vec<(Lsn, i64)> = Vec::new();
+        for n in 0..100 + world.dice.below(100) {
+            if world.dice.one_in(3) {
+                world.put(busy, &one(n));
+            }
+            if world.dice.one_in(25) && begins.len() < 15 {
+                let sent = one(0);
+                begins.push(size);
+                size += sent.len();
+                world.put(quiet, &sent);
+            }
+            if world.dice.one_in(20) {
+                let kind = CheckpointKind::RecoveryPoints;
+                world.call(|store, cx| store.want_checkpoint(cx, 0, kind, None));
+            }
+            world.step();
+            let round = world.store.dirs[0].last_round;
+            if rounds.last().is_none_or(|(last, _)| *last != round) {
+                rounds.push((round, world.durable(quiet)));
+            }
+        }
+        // A later round's record must say that a round is over.
+        let proven = rounds.iter().rev().nth(2).map_or(0, |(_, end)| *end);
+        world.crash(true);
+        let Some(last) = (proven as usize).checked_sub(1) else {
+            continue;
+        };
+        world.disk.rot("u-0/00000000000000000000.log", |bytes| {
+            bytes[begins[last] + 70] ^= 1;
+        });
+        world.start();
+        let view = world.store.view(world.find("u")).expect("there");
+        assert!(!view.online, "seed {seed}: cut at {} of {proven}", view.end);
+        rotted += 1;
+    }
+    assert!(rotted > 100, "{rotted}");
 }

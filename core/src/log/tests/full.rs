@@ -327,6 +327,57 @@ fn a_roll_that_is_taken_back_leaves_no_producer_snapshot() {
     }
 }
 
+/// The segment that a full disk took back does not come back between the records that are promised in its place.
+#[test]
+fn a_segment_that_was_taken_back_stays_away() {
+    takes_a_segment_back(Mutants::NONE);
+    assert!(goes_wrong(
+        Mutant::KeepRolledBackSegment,
+        takes_a_segment_back
+    ));
+}
+
+fn takes_a_segment_back(mutants: Mutants) {
+    let mut taken_back = 0;
+    for seed in 0..200 {
+        let config = StoreConfig {
+            reserve_bytes: 0,
+            ..small()
+        };
+        let mut world = World::new(seed, config);
+        world.mutants = mutants;
+        world.start();
+        let config = LogConfig {
+            segment_bytes: 300,
+            ..LogConfig::default()
+        };
+        let id = world.create("t", config);
+        append_one(&mut world, id, 0).expect("appended");
+        world.settle();
+        world.disk.room = Some(40);
+        append_one(&mut world, id, 1).expect("taken, and lost");
+        let rolls = batch(&["x".repeat(200)], 1_000_000, None);
+        world.append(id, &rolls).expect("taken, and lost");
+        taken_back += usize::from(world.store.view(id).expect("there").segments == 2);
+        world.settle();
+        assert_eq!(world.store.view(id).expect("there").end, Offset(1));
+        world.disk.room = None;
+        world.sleep(1001);
+        for nth in [1, 2] {
+            append_one(&mut world, id, nth).expect("room again");
+            world.settle();
+        }
+        assert_eq!((world.durable(id), world.values(id).len()), (3, 3));
+        let id = world.restart(true);
+        assert_eq!(world.values(id), values(0, 3), "seed {seed}");
+        for from in 0..3 {
+            let next = world.read(id, from).map(|records| records.next);
+            assert_eq!(next, Ok(Offset(3)), "seed {seed}: from {from}");
+        }
+    }
+    assert_eq!(taken_back, 200);
+}
+
 #[test]
 fn a_log_that_retention_rolls_on_a_full_disk_takes_batches_later() {
     for seed in 0..20 {

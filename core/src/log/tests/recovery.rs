@@ -2,15 +2,18 @@
 
 use bytes::Bytes;
 
-use super::world::{World, batch, topic_id};
+use super::world::{World, batch, boot, topic_id};
 use super::{goes_wrong, long_values, small, small_log, values, with_log};
-use crate::ids::{Offset, PartitionIndex};
+use crate::ids::{LeaderEpoch, Offset, PartitionIndex};
 use crate::io::Name;
 use crate::log::plan::CheckpointKind;
-use crate::log::{LogConfig, LookupOutcome, Notice, Read, ReadError, StoreConfig, TimestampQuery};
+use crate::log::{
+    Append, LogConfig, LogStore, LookupOutcome, Notice, Origin, Read, ReadError, StoreConfig,
+    TimestampQuery,
+};
 use crate::mark::Mark;
 use crate::mutant::{Mutant, Mutants};
-use crate::work::TimestampTarget;
+use crate::work::{TimestampTarget, ValidBatch};
 
 /// The recovery point may be the end of a segment that was active when the point was noted. A life that was killed since may have left
 /// indexes in its place that no sync covered: they are not believed, however whole they look.
@@ -483,4 +486,75 @@ fn a_recovery_point_below_the_end_is_no_fault_after_a_clean_stop() {
     world.start();
     let id = world.find("t");
     assert_eq!(world.values(id), values(0, 60));
+}
+
+/// Epochs that were lost with their records are not held against what is written in their place.
+#[test]
+fn lost_epochs_are_off_the_disk_before_others_are_written() {
+    loses_epochs(Mutants::NONE);
+    assert!(goes_wrong(Mutant::OpenOverLostEpochs, loses_epochs));
+}
+
+fn loses_epochs(mutants: Mutants) {
+    let mut lost = 0;
+    for seed in 0..300 {
+        let mut world = World::new(seed, small());
+        world.mutants = mutants;
+        world.start();
+        let config = LogConfig {
+            flush_messages: (seed % 2 == 0).then_some(1000),
+            ..small_log()
+        };
+        let id = world.create("t", config.clone());
+        let put = |world: &mut World, id, from: usize, epoch: i32| {
+            let append = Append {
+                batch: ValidBatch::trusted(&batch(&values(from, 2), 1000, None)).expect("whole"),
+                epoch: LeaderEpoch(epoch),
+                origin: Origin::Client,
+            };
+            world
+                .call(|store, cx| store.append(cx, id, append))
+                .expect("online");
+        };
+        put(&mut world, id, 0, 0);
+        put(&mut world, id, 2, 0);
+        // Another epoch begins before they are durable.
+        world.call(|store, cx| store.begin_epoch(cx, id, LeaderEpoch(1)));
+        for _ in 0..seed % 30 {
+            world.step();
+        }
+        world.crash(true);
+        world.config.default_config = config;
+        world.store = LogStore::new(world.config.clone(), &boot());
+        world.call(LogStore::start);
+        let opened = |told: &Notice| matches!(told, Notice::Opened(_));
+        while !world.told.iter().any(opened) {
+            assert!(world.step(), "seed {seed}: never open");
+        }
+        let id = world.find("t");
+        let end = world.store.view(id).expect("there").end;
+        lost += usize::from(end < Offset(4));
+        world.call(|store, cx| store.begin_epoch(cx, id, LeaderEpoch(2)));
+        put(&mut world, id, 10, 2);
+        let written = Notice::Written(id, end.next().next());
+        for _ in 0..40 {
+            if !world.told.contains(&written) {
+                world.step();
+            }
+        }
+        if !world.told.contains(&written) {
+            continue;
+        }
+        world.events.clear();
+        let id = world.restart(false);
+        let view = world.store.view(id).expect("there");
+        assert!(view.online, "seed {seed}: {:?}", view.offline);
+        assert!(
+            view.end >= end.next().next(),
+            "seed {seed}: {end} {}",
+            view.end
+        );
+        assert!(!world.marked(Mark::TornTailCut));
+    }
+    assert!(lost > 20, "{lost}");
 }
