@@ -58,6 +58,10 @@ pub enum Mutant {
     SealTwiceAtOnce,
     /// Recovery without a snapshot forgets the producers of batches below the start of the log.
     ForgetProducersBelowStart,
+    /// A clean start forgets the producers whose snapshot is damaged.
+    ForgetProducersOfLostSnapshot,
+    /// A clean start takes a log for whole that ends below its recovery point.
+    TrustMarkerOfShorterLog,
     /// A log that no topic of the metadata has is deleted, whatever became of the metadata.
     DeleteStray,
     /// A deletion of records is told when any checkpoint, or the removal of any segment, is over.
@@ -76,7 +80,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// Every mutant, in the order of the report.
-    pub const ALL: [Mutant; 33] = [
+    pub const ALL: [Mutant; 35] = [
         Mutant::AckBeforeSync,
         Mutant::SkipTornTailCheck,
         Mutant::ForgetDirectorySync,
@@ -103,6 +107,8 @@ impl Mutant {
         Mutant::ForgetSyncedWhenOffline,
         Mutant::SealTwiceAtOnce,
         Mutant::ForgetProducersBelowStart,
+        Mutant::ForgetProducersOfLostSnapshot,
+        Mutant::TrustMarkerOfShorterLog,
         Mutant::DeleteStray,
         Mutant::TellStartBeforeCheckpoint,
         Mutant::ForgetStartWhileRemoving,
@@ -142,6 +148,8 @@ impl Mutant {
             Mutant::ForgetSyncedWhenOffline => "ForgetSyncedWhenOffline",
             Mutant::SealTwiceAtOnce => "SealTwiceAtOnce",
             Mutant::ForgetProducersBelowStart => "ForgetProducersBelowStart",
+            Mutant::ForgetProducersOfLostSnapshot => "ForgetProducersOfLostSnapshot",
+            Mutant::TrustMarkerOfShorterLog => "TrustMarkerOfShorterLog",
             Mutant::DeleteStray => "DeleteStray",
             Mutant::TellStartBeforeCheckpoint => "TellStartBeforeCheckpoint",
             Mutant::ForgetStartWhileRemoving => "ForgetStartWhileRemoving",

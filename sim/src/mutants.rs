@@ -23,6 +23,8 @@ pub fn is_hunted(mutant: Mutant) -> bool {
             | Mutant::ForgetSyncedWhenOffline
             | Mutant::SealTwiceAtOnce
             | Mutant::ForgetProducersBelowStart
+            | Mutant::ForgetProducersOfLostSnapshot
+            | Mutant::TrustMarkerOfShorterLog
             | Mutant::DeleteStray
             | Mutant::ForgetStartWhileRemoving
             | Mutant::KeepRolledBackSegment
@@ -69,9 +71,9 @@ pub fn expected(mutant: Mutant) -> &'static [Invariant] {
             Invariant::Progress,
         ],
         // A retry is appended again, or what follows is out of sequence.
-        Mutant::ForgetProducerState | Mutant::ForgetProducersBelowStart => {
-            &[Invariant::Duplicate, Invariant::Order]
-        }
+        Mutant::ForgetProducerState
+        | Mutant::ForgetProducersBelowStart
+        | Mutant::ForgetProducersOfLostSnapshot => &[Invariant::Duplicate, Invariant::Order],
         Mutant::ServeAboveHighWatermark => &[Invariant::AboveHighWatermark],
         Mutant::DropMetadataRecordAtReplay => &[Invariant::Replay],
         Mutant::TimeIndexLies => &[Invariant::TimestampLookup],
@@ -106,8 +108,8 @@ pub fn expected(mutant: Mutant) -> &'static [Invariant] {
             Invariant::InconsistentOffset,
             Invariant::Order,
         ],
-        // Rot is cut as a torn tail.
-        Mutant::LowerRecoveryPoint => &[
+        // Rot is cut as a torn tail, or taken for the end.
+        Mutant::LowerRecoveryPoint | Mutant::TrustMarkerOfShorterLog => &[
             Invariant::Lost,
             Invariant::InconsistentOffset,
             Invariant::HighWatermarkRegressed,

@@ -506,7 +506,8 @@ impl LogStore {
             None => {
                 // Kafka: a clean stop without a snapshot knew no producers, unless it was damaged. After a crash it forgets those of batches below the start of the
                 // log; a late retry of such a batch would be appended again, so here every batch that is left speaks for its producer.
-                let from = if opening.clean && !opening.lost_snapshot {
+                let forgets = cx.mutants.has(Mutant::ForgetProducersOfLostSnapshot);
+                let from = if opening.clean && (forgets || !opening.lost_snapshot) {
                     Offset(i64::MAX)
                 } else if cx.mutants.has(Mutant::ForgetProducersBelowStart) {
                     log.start

@@ -3,12 +3,13 @@
 use bytes::Bytes;
 
 use super::world::{World, batch};
-use super::{small, small_log, values, world_with};
+use super::{goes_wrong, small, small_log, values, world_with};
 use crate::ids::{LeaderEpoch, LogId, Offset};
 use crate::io::Name;
 use crate::log::config::BATCH_MAX;
 use crate::log::{Append, AppendError, LogConfig, Notice, Origin, ReadError, StoreConfig};
 use crate::mark::Mark;
+use crate::mutant::{Mutant, Mutants};
 use crate::work::{TimestampTarget, ValidBatch};
 
 /// No batch is taken that nobody could read back.
@@ -89,7 +90,16 @@ fn producers_are_known_though_their_snapshot_is_too_large() {
 /// A clean stop without a snapshot knew no producers; one whose snapshot is damaged did.
 #[test]
 fn producers_are_known_though_every_snapshot_is_damaged() {
+    damage_every_snapshot(Mutants::NONE);
+    assert!(goes_wrong(
+        Mutant::ForgetProducersOfLostSnapshot,
+        damage_every_snapshot
+    ));
+}
+
+fn damage_every_snapshot(mutants: Mutants) {
     let (mut world, _) = world_with_producers(1 << 20);
+    world.mutants = mutants;
     for file in world.disk.tree().into_keys() {
         if file.ends_with(".snapshot") {
             world.disk.rot(&file, |bytes| bytes[8] ^= 1);

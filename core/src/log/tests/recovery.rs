@@ -443,8 +443,17 @@ fn retries_what_was_deleted(mutants: Mutants) {
 /// The marker of a clean stop says that everything is there: a last segment that is gone or shorter by whole batches is not.
 #[test]
 fn a_tail_that_is_missing_after_a_clean_stop_takes_the_log_offline() {
+    shorten_after_a_stop(Mutants::NONE);
+    assert!(goes_wrong(
+        Mutant::TrustMarkerOfShorterLog,
+        shorten_after_a_stop
+    ));
+}
+
+fn shorten_after_a_stop(mutants: Mutants) {
     for (cut, first) in [(true, false), (false, false), (false, true)] {
         let (mut world, id) = with_log(3);
+        world.mutants = mutants;
         let count = if first { 4 } else { 60 };
         for n in (0..count).step_by(2) {
             world.put(id, &batch(&values(n, 2), 1000, None));
