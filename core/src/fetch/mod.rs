@@ -4,6 +4,8 @@
 
 pub mod session;
 
+use std::collections::BTreeMap;
+
 use crate::ids::{LeaderEpoch, Offset, PartitionIndex, Uuid};
 use crate::situation::Situation;
 use crate::wire::ErrorCode;
@@ -21,10 +23,33 @@ pub enum TopicRef {
 /// A partition as a fetch names it. Two keys are equal if they name the same partition in the same way.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FetchKey {
+    /// Its number. It comes first in the order of keys: a long name that many partitions share is seldom looked at.
+    pub partition: PartitionIndex,
     /// Its topic.
     pub topic: TopicRef,
-    /// Its number.
-    pub partition: PartitionIndex,
+}
+
+/// Makes keys that hold no frame alive, for what outlives its request. The partitions of a topic share one copy of its name: a
+/// request may name a million of them behind a name of 32 KiB.
+#[derive(Debug, Default)]
+pub struct DetachedKeys {
+    /// As they came, and their copies.
+    names: BTreeMap<Str, Str>,
+}
+
+impl DetachedKeys {
+    /// The same key.
+    pub fn key(&mut self, key: &FetchKey) -> FetchKey {
+        let topic = match &key.topic {
+            TopicRef::Id(id) => TopicRef::Id(*id),
+            TopicRef::Name(name) => {
+                let copy = self.names.entry(name.clone());
+                TopicRef::Name(copy.or_insert_with(|| name.detached()).clone())
+            }
+        };
+        let partition = key.partition;
+        FetchKey { partition, topic }
+    }
 }
 
 impl FetchKey {
@@ -35,19 +60,6 @@ impl FetchKey {
             TopicRef::Name(name) => out.bytes(name.as_bytes()),
         }
         out.number(i64::from(self.partition.0));
-    }
-
-    /// The same key, holding no frame alive: for what outlives its request.
-    #[must_use]
-    pub fn detached(&self) -> FetchKey {
-        let topic = match &self.topic {
-            TopicRef::Id(id) => TopicRef::Id(*id),
-            TopicRef::Name(name) => TopicRef::Name(name.detached()),
-        };
-        FetchKey {
-            topic,
-            partition: self.partition,
-        }
     }
 }
 

@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::{FetchAsk, FetchKey, FetchResult, TopicRef};
+use super::{DetachedKeys, FetchAsk, FetchKey, FetchResult, TopicRef};
 use crate::ids::{Offset, PartitionIndex, Uuid};
 use crate::metadata::Topics;
 use crate::rng::{Purpose, Rng};
@@ -123,11 +123,11 @@ impl Session {
         self.partitions.insert(key, cached);
     }
 
-    fn forget(&mut self, key: &FetchKey) {
-        if let Some(cached) = self.partitions.remove(key) {
-            self.order.remove(&cached.place);
-            self.due.remove(&cached.place);
-        }
+    /// Drops a partition; returns its key if there was one.
+    fn forget(&mut self, key: &FetchKey) -> Option<FetchKey> {
+        let cached = self.partitions.remove(key)?;
+        self.due.remove(&cached.place);
+        self.order.remove(&cached.place)
     }
 
     /// Takes the first of those that are due.
@@ -208,6 +208,8 @@ pub struct Sessions {
     retired: Vec<(i32, Session)>,
     /// Partitions that a session has dropped and that do not know it yet.
     dropped: Vec<(i32, FetchKey)>,
+    /// How many partitions `retired` has.
+    retired_held: usize,
     /// How many ids were drawn.
     drawn: u64,
 }
@@ -225,6 +227,7 @@ impl Sessions {
             evictable: BTreeSet::new(),
             retired: Vec::new(),
             dropped: Vec::new(),
+            retired_held: 0,
             drawn: 0,
         }
     }
@@ -250,28 +253,28 @@ impl Sessions {
             };
             return Ok((context, last_mentions(request.asks)));
         }
-        let session = self
-            .sessions
-            .get_mut(&request.id)
-            .ok_or(ErrorCode::FETCH_SESSION_ID_NOT_FOUND)?;
+        let session = self.sessions.get(&request.id);
+        let session = session.ok_or(ErrorCode::FETCH_SESSION_ID_NOT_FOUND)?;
         if session.epoch != request.epoch {
             return Err(ErrorCode::INVALID_FETCH_SESSION_EPOCH);
         }
         if session.uses_topic_ids != request.uses_topic_ids {
             return Err(ErrorCode::FETCH_SESSION_TOPIC_ID_ERROR);
         }
-        if self.held + request.asks.len() > self.most && !request.asks.is_empty() {
+        if self.is_beyond(request.asks.len()) {
             // The fetcher begins anew, and is answered without a session if there is no room for it.
             self.remove(request.id);
             return Err(ErrorCode::FETCH_SESSION_ID_NOT_FOUND);
         }
+        let session = self.sessions.get_mut(&request.id);
+        let session = session.ok_or(ErrorCode::FETCH_SESSION_ID_NOT_FOUND)?;
+        let mut detached = DetachedKeys::default();
         for (key, ask) in &request.asks {
-            session.put(key.detached(), *ask, Offset(-1), Offset(-1));
+            session.put(detached.key(key), *ask, Offset(-1), Offset(-1));
         }
-        for key in &request.forgotten {
-            session.forget(key);
-            self.dropped.push((request.id, key.detached()));
-        }
+        let forgotten = request.forgotten.iter();
+        let forgotten = forgotten.filter_map(|key| session.forget(key));
+        self.dropped.extend(forgotten.map(|key| (request.id, key)));
         if session.partitions.is_empty() {
             self.remove(request.id);
             return Ok((FetchContext::Sessionless, last_mentions(request.asks)));
@@ -388,6 +391,7 @@ impl Sessions {
             let (id, session) = self.retired.last_mut()?;
             let id = *id;
             if let Some((place, key)) = session.order.pop_first() {
+                self.retired_held -= 1;
                 session.partitions.remove(&key);
                 session.due.remove(&place);
                 self.dropped.push((id, key));
@@ -428,9 +432,10 @@ impl Sessions {
             next_place: 0,
             due: BTreeSet::new(),
         };
+        let mut detached = DetachedKeys::default();
         for result in results {
             session.put(
-                result.key.detached(),
+                detached.key(&result.key),
                 result.ask,
                 result.high_watermark,
                 result.log_start,
@@ -454,7 +459,20 @@ impl Sessions {
         }
     }
 
+    /// Partitions that sessions have left, and that do not know it yet. Who ends sessions faster than that is told gets none.
+    fn leaving(&self) -> usize {
+        self.retired_held + self.dropped.len()
+    }
+
+    /// Are so many more partitions more than there may be?
+    fn is_beyond(&self, more: usize) -> bool {
+        more > 0 && self.held.max(self.leaving()) + more > self.most
+    }
+
     fn make_room(&mut self, now: Instant, size: usize) -> bool {
+        if self.leaving() + size > self.most {
+            return false;
+        }
         while self.held + size > self.most {
             match self.by_use.first() {
                 Some(&(used, oldest)) if now.since(used) > EVICTION => self.remove(oldest),
@@ -501,6 +519,7 @@ impl Sessions {
             self.by_use.remove(&(session.used, id));
             self.evictable.remove(&(session.size, id));
             self.held -= session.size;
+            self.retired_held += session.order.len();
             self.retired.push((id, session));
         }
     }
@@ -539,6 +558,8 @@ impl Sessions {
         assert_eq!(self.by_use.len(), self.sessions.len());
         let sizes = self.sessions.values().map(|session| session.size);
         assert_eq!(self.held, sizes.sum::<usize>());
+        let left = self.retired.iter().map(|(_, session)| session.order.len());
+        assert_eq!(self.retired_held, left.sum::<usize>());
         assert!(
             self.by_use
                 .iter()
@@ -795,6 +816,81 @@ mod tests {
         let later = now + Duration::from_secs(121);
         assert_ne!(full(&mut sessions, &rng, later, 3), NO_SESSION);
         assert!(!sessions.sessions.contains_key(&first));
+        sessions.check();
+    }
+
+    /// What a request of version 12 or older asks of `partitions` of a topic, and forgets of it, all behind one name.
+    fn by_name(id: i32, epoch: i32, asks: i32, forgotten: i32) -> SessionRequest {
+        let topic = TopicRef::Name("n".repeat(32_767).into());
+        let key = |partition| FetchKey {
+            topic: topic.clone(),
+            partition: PartitionIndex(partition),
+        };
+        SessionRequest {
+            uses_topic_ids: false,
+            asks: (0..asks).map(|p| (key(p), ask(0))).collect(),
+            forgotten: (0..forgotten).map(key).collect(),
+            ..request(id, epoch, &[], &[])
+        }
+    }
+
+    #[test]
+    fn partitions_share_the_name_of_their_topic() {
+        let (mut sessions, rng, now) = (Sessions::new(1), Rng::new([1; 32]), Instant(0));
+        let asked = by_name(0, 0, 1000, 0);
+        let asked_name = name(&asked.asks[0].0);
+        let (context, asks) = sessions.open(now, asked).unwrap();
+        let failed = |(key, ask)| FetchResult::failed(key, ask, ErrorCode::NONE);
+        let mut results = asks.into_iter().map(failed).collect();
+        let id = sessions.answer(now, &rng, context, &Topics::default(), &mut results);
+        let id = id.unwrap();
+        // Neither do those that come later have a name each.
+        sessions.open(now, by_name(id, 1, 2000, 0)).unwrap();
+        let session = &sessions.sessions[&id];
+        assert_eq!(session.order.len(), 2000);
+        let kept: BTreeSet<*const u8> = session.order.values().map(name).collect();
+        let found: BTreeSet<*const u8> = session.partitions.keys().map(name).collect();
+        assert_eq!((kept.len(), &kept), (2, &found));
+        assert!(!kept.contains(&asked_name), "it would hold the frame alive");
+    }
+
+    fn name(key: &FetchKey) -> *const u8 {
+        match &key.topic {
+            TopicRef::Name(name) => name.as_bytes().as_ptr(),
+            TopicRef::Id(id) => id.0.as_ptr(),
+        }
+    }
+
+    #[test]
+    fn what_a_session_never_had_is_not_dropped() {
+        let (mut sessions, rng, now) = (Sessions::new(1), Rng::new([1; 32]), Instant(0));
+        let id = full(&mut sessions, &rng, now, 2);
+        let forgets: Vec<i32> = (1..1000).chain(1..1000).collect();
+        sessions.open(now, request(id, 1, &[], &forgets)).unwrap();
+        assert_eq!(sessions.dropped.len(), 1);
+        assert_eq!(sessions.next_left(), Some((id, key(1))));
+        assert_eq!(sessions.next_left(), None);
+    }
+
+    #[test]
+    fn who_ends_sessions_faster_than_it_is_told_gets_none() {
+        let (mut sessions, rng, now) = (Sessions::new(9), Rng::new([1; 32]), Instant(0));
+        sessions.most = 10;
+        for _ in 0..2 {
+            let id = full(&mut sessions, &rng, now, 5);
+            sessions.open(now, request(id, -1, &[], &[])).unwrap();
+        }
+        sessions.check();
+        assert_eq!(full(&mut sessions, &rng, now, 1), NO_SESSION);
+        while sessions.next_left().is_some() {}
+        let id = full(&mut sessions, &rng, now, 10);
+        assert_ne!(id, NO_SESSION);
+        // The same with partitions that a session drops and takes again.
+        let drops: Vec<i32> = (1..10).collect();
+        sessions.open(now, request(id, 1, &[], &drops)).unwrap();
+        let again = request(id, 2, &[(1, 0), (2, 0)], &[]);
+        let refused = sessions.open(now, again);
+        assert_eq!(refused, Err(ErrorCode::FETCH_SESSION_ID_NOT_FOUND));
         sessions.check();
     }
 

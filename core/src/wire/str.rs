@@ -3,6 +3,7 @@
 //! Owns no decision; never copies on decode or clone.
 
 use std::borrow::Borrow;
+use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::ops::Deref;
@@ -11,7 +12,7 @@ use bytes::Bytes;
 
 /// UTF-8 text that shares the bytes of the frame it came in. Cloning is cheap; a clone keeps the whole frame alive, so
 /// what outlives its request is better stored as [`Str::detached`].
-#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Default)]
 pub struct Str(Bytes);
 
 impl Str {
@@ -46,10 +47,41 @@ impl Str {
         &self.0
     }
 
+    /// The very same bytes, as clones have them? A text may be 32 KiB long, and a request may have its clones compared a million times.
+    fn is_clone_of(&self, other: &Str) -> bool {
+        self.0.len() == other.0.len() && self.0.as_ptr() == other.0.as_ptr()
+    }
+
     /// A copy that holds no frame alive.
     #[must_use]
     pub fn detached(&self) -> Str {
         Str(Bytes::copy_from_slice(&self.0))
+    }
+}
+
+impl PartialEq for Str {
+    #[inline]
+    fn eq(&self, other: &Str) -> bool {
+        self.is_clone_of(other) || self.0 == other.0
+    }
+}
+
+impl Eq for Str {}
+
+impl PartialOrd for Str {
+    #[inline]
+    fn partial_cmp(&self, other: &Str) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Str {
+    #[inline]
+    fn cmp(&self, other: &Str) -> Ordering {
+        if self.is_clone_of(other) {
+            return Ordering::Equal;
+        }
+        self.0.cmp(&other.0)
     }
 }
 
@@ -128,6 +160,8 @@ mod tests {
         let text = Str::from_utf8(frame.slice(1..)).unwrap();
         assert_eq!(text, "héllo");
         assert_eq!(text.detached(), text);
+        assert_eq!(text.detached().cmp(&text), Ordering::Equal);
+        assert!(Str::from_static("hé") < text && text.clone() <= text);
         let map = BTreeMap::from([(text, 1)]);
         assert_eq!(map.get("héllo"), Some(&1));
     }
