@@ -112,7 +112,7 @@ pub enum Input {
         conn: ConnId,
         /// Where it came in.
         listener: ListenerId,
-        /// The peer's address as text, for messages, quotas and ACLs.
+        /// The peer's address and port as text (`10.0.0.1:5000`, `[2001:db8::5]:5000`), for messages, quotas and ACLs.
         peer: String,
     },
     /// The connection that [`Effect::Connect`] asked for is open.

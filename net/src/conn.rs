@@ -48,7 +48,7 @@ pub enum Mail {
         listener: ListenerId,
         /// The socket.
         stream: TcpStream,
-        /// The peer's address.
+        /// The peer's address and port.
         peer: String,
     },
     /// An outgoing connection is open, or could not be opened.

@@ -26,7 +26,7 @@ use trialog_core::work::Facts;
 use crate::clock::Clock;
 use crate::conn::{self, Control, Mail};
 use crate::disk::{Completion, Disk};
-use crate::events;
+use crate::events::Teller;
 use crate::frame_memory::FrameMemory;
 use crate::work::Work;
 
@@ -118,6 +118,7 @@ pub async fn run(machine: impl Machine, world: World) -> Ended {
         conns: HashMap::new(),
         conns_opened: 0,
         connections_max: world.connections_max,
+        teller: Teller::default(),
         frame_memory: FrameMemory::new(world.frame_memory_bytes),
         ready: VecDeque::new(),
         resumed: VecDeque::new(),
@@ -150,6 +151,7 @@ struct Driver<M> {
     conns: HashMap<ConnId, Conn>,
     conns_opened: u64,
     connections_max: usize,
+    teller: Teller,
     frame_memory: FrameMemory,
     /// Inputs that are due before the loop waits.
     ready: VecDeque<Input>,
@@ -262,7 +264,7 @@ impl<M: Machine> Driver<M> {
             witness.effects(now, &self.effects.effects);
         }
         for event in self.effects.events.drain(..) {
-            events::tell(&event);
+            self.teller.tell(&event);
             if matches!(event, Event::Ready { .. })
                 && let Some(ready) = self.ready_to_tell.take()
             {
@@ -340,10 +342,7 @@ impl<M: Machine> Driver<M> {
                 peer,
             } => {
                 if self.conns.len() >= self.connections_max {
-                    tracing::warn!(
-                        "Refused a connection from {peer}: {} are open, which is the limit.",
-                        self.connections_max
-                    );
+                    self.teller.refused(&peer, self.connections_max);
                     return;
                 }
                 self.open(stream, |conn| Input::Opened {
@@ -460,7 +459,7 @@ async fn accept(
         };
         match accepted {
             Ok((stream, peer)) => {
-                let peer = peer.ip().to_string();
+                let peer = peer.to_string();
                 let accepted = Mail::Accepted {
                     listener,
                     stream,
@@ -495,4 +494,33 @@ async fn connect(token: Token, host: String, port: u16, mail: Sender<Mail>) {
     };
     // Nobody reads the mail once the driver has ended.
     let _ = mail.send(Mail::Connected { token, result }).await;
+}
+
+#[cfg(all(test, not(madsim)))]
+mod tests {
+    use super::*;
+
+    /// The core counts connections by address: it must be able to tell where that ends.
+    #[test]
+    fn a_peer_is_named_by_address_and_port() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        runtime.block_on(async {
+            let socket = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+            let to = socket.local_addr().expect("its address");
+            let (mail_in, mut mail) = mpsc::channel(1);
+            let (listening, listened) = watch::channel(());
+            let acceptor = tokio::spawn(accept(socket, ListenerId(0), mail_in, listened));
+            let client = TcpStream::connect(to).await.expect("it listens");
+            let Some(Mail::Accepted { peer, .. }) = mail.recv().await else {
+                panic!("a connection was accepted");
+            };
+            let from = client.local_addr().expect("its address");
+            assert_eq!(peer.parse(), Ok(from));
+            drop(listening);
+            acceptor.await.expect("no panic");
+        });
+    }
 }

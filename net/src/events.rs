@@ -1,11 +1,74 @@
 //! What the core tells, as lines for the operator.
 
+use std::time::Duration;
+
+use tokio::time::Instant;
 use tracing::{debug, error, info, trace, warn};
 use trialog_core::event::{Event, Level};
 use trialog_core::io::CloseWhy;
 
+/// Lines about connections that are refused come no closer together: whoever floods a listener does not flood the log.
+const REFUSAL_PAUSE: Duration = Duration::from_secs(1);
+
+/// Writes the log, and remembers what it leaves out.
+#[derive(Default)]
+pub struct Teller {
+    refusals: Seldom,
+}
+
+impl Teller {
+    /// Writes one event to the log.
+    pub fn tell(&mut self, event: &Event) {
+        if let Event::ConnectionClosed { why, .. } = event
+            && let CloseWhy::TooManyConnections { .. } = why
+            && !self.is_refusal_told()
+        {
+            return;
+        }
+        tell(event);
+    }
+
+    /// A connection from `peer` was refused, since `limit` are open.
+    pub fn refused(&mut self, peer: &str, limit: usize) {
+        if self.is_refusal_told() {
+            warn!("Refused a connection from {peer}: {limit} are open, which is the limit.");
+        }
+    }
+
+    /// Is this one to be told? Says how many were not.
+    fn is_refusal_told(&mut self) -> bool {
+        match self.refusals.turn(Instant::now()) {
+            Some(0) => true,
+            Some(n) => {
+                warn!("Refused {n} other connections since this was last told.");
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+/// What is told once in a [`REFUSAL_PAUSE`] at most.
+#[derive(Default)]
+struct Seldom {
+    told_at: Option<Instant>,
+    untold: u64,
+}
+
+impl Seldom {
+    /// If this one is to be told: how many before it were not.
+    fn turn(&mut self, now: Instant) -> Option<u64> {
+        if self.told_at.is_some_and(|at| now - at < REFUSAL_PAUSE) {
+            self.untold += 1;
+            return None;
+        }
+        self.told_at = Some(now);
+        Some(std::mem::take(&mut self.untold))
+    }
+}
+
 /// Writes one event to the log.
-pub fn tell(event: &Event) {
+fn tell(event: &Event) {
     match event {
         Event::Mark(mark) => trace!(?mark, "mark"),
         Event::Ready { partitions } => info!("Ready: {partitions} partition logs are open."),
@@ -60,5 +123,19 @@ pub fn tell(event: &Event) {
             Level::Error => error!("{message}"),
         },
         Event::Stopping => info!("Stopping: finishing what is in flight and syncing the logs."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_is_a_line_a_second_that_counts_the_rest() {
+        let (mut seldom, begin) = (Seldom::default(), Instant::now());
+        let told: Vec<_> = (0..2_500)
+            .filter_map(|ms| seldom.turn(begin + Duration::from_millis(ms)))
+            .collect();
+        assert_eq!(told, [0, 999, 999]);
     }
 }

@@ -6,6 +6,7 @@
 //! brokers does not wait for the limit of all if clients have a listener of their own; then the connection that was idle longest
 //! gives way. Never closes anything itself.
 
+use core::net::IpAddr;
 use std::collections::BTreeMap;
 
 use crate::config::Config;
@@ -194,8 +195,11 @@ impl ConnectionQuotas {
     }
 }
 
-/// The host of `host:port` or `[host]:port`.
+/// The host of `host:port` or `[host]:port`; a bare IPv6 address has no port.
 fn host(peer: &str) -> &str {
+    if peer.parse::<IpAddr>().is_ok() {
+        return peer;
+    }
     let host = peer.rsplit_once(':').map_or(peer, |(host, _)| host);
     host.trim_start_matches('[').trim_end_matches(']')
 }
@@ -241,6 +245,20 @@ mod tests {
         quotas.closed(CLIENTS, "10.0.0.1:8");
         quotas.closed(CLIENTS, "10.0.0.1:5");
         assert_eq!(quotas.opened(CLIENTS, "10.0.0.1:9"), Admission::Accepted);
+    }
+
+    #[test]
+    fn an_address_is_whole_with_a_port_and_without() {
+        for (peer, of) in [
+            ("10.0.0.1:5", "10.0.0.1"),
+            ("10.0.0.1", "10.0.0.1"),
+            ("[2001:db8::5]:5", "2001:db8::5"),
+            ("2001:db8::5", "2001:db8::5"),
+            ("::ffff:10.0.0.1", "10.0.0.1"),
+            ("[::ffff:10.0.0.1]:5", "10.0.0.1"),
+        ] {
+            assert_eq!(address(host(peer)), of);
+        }
     }
 
     #[test]

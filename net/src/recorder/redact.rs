@@ -1,7 +1,7 @@
 //! What a recording leaves out: clients' records, after the header of each batch.
 //!
 //! A pure function of what passes the boundary: blanking what is blank changes nothing, so a node that lives again on
-//! blanked inputs asks for effects with the same outline. What the node's own topics hold stays whole: the core reads it.
+//! blanked inputs asks for effects with the same outline. What the metadata log holds stays whole: the core reads it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
@@ -26,7 +26,7 @@ pub struct Redactor {
     files: BTreeSet<FileId>,
     /// Reads of them in flight.
     reads: BTreeMap<Token, FileId>,
-    /// Requests without an answer yet: correlation id, and the version of a Fetch.
+    /// Requests that wait for an answer: correlation id, and the version of a Fetch.
     requests: BTreeMap<ConnId, VecDeque<(i32, Option<i16>)>>,
 }
 
@@ -120,11 +120,14 @@ impl Redactor {
             // The connection ends, or the answer holds no records.
             _ => return,
         };
-        let fetch = (header.api == ApiKey::Fetch).then_some(header.version);
-        let requests = self.requests.entry(conn).or_default();
-        requests.push_back((header.correlation_id, fetch));
-        if header.api == ApiKey::Produce {
-            blank_produce(frame, reader, header.version, blank);
+        let gets_answer = match header.api {
+            ApiKey::Produce => blank_produce(frame, reader, header.version, blank),
+            _ => true,
+        };
+        if gets_answer {
+            let fetch = (header.api == ApiKey::Fetch).then_some(header.version);
+            let requests = self.requests.entry(conn).or_default();
+            requests.push_back((header.correlation_id, fetch));
         }
     }
 
@@ -134,8 +137,9 @@ impl Redactor {
         let Some(correlation_id) = correlation_id(answer) else {
             return blank;
         };
-        // A request before it that got no answer was a Produce with acks=0.
-        let requests = self.requests.entry(conn).or_default();
+        let Some(requests) = self.requests.get_mut(&conn) else {
+            return blank;
+        };
         let mut fetch = None;
         while let Some((request, version)) = requests.pop_front() {
             if request == correlation_id {
@@ -162,12 +166,15 @@ impl Redactor {
     }
 }
 
-/// `topic-0` and its like, but for the topics that the node itself writes.
+/// The directory of the one log whose records the node itself writes and reads. Every other topic is a client's, whatever its name.
+const METADATA_LOG: &str = "__cluster_metadata-0";
+
+/// `topic-0` and its like.
 fn is_client_partition(name: &str) -> bool {
     let is_partition = name
         .rsplit_once('-')
         .is_some_and(|(topic, rest)| !topic.is_empty() && !rest.is_empty());
-    is_partition && !name.starts_with("__")
+    is_partition && name != METADATA_LOG
 }
 
 fn push(blank: &mut Vec<Range<usize>>, range: Range<usize>) {
@@ -187,15 +194,22 @@ fn correlation_id(answer: &Parts) -> Option<i32> {
     Some(i32::from_be_bytes(bytes.try_into().ok()?))
 }
 
-/// The records of a Produce request. What cannot be decoded stays whole: where the core gives up depends on all of it.
-fn blank_produce(frame: &Bytes, mut body: Reader, version: i16, blank: &mut Vec<Range<usize>>) {
+/// The records of a Produce request; does it get an answer? What cannot be decoded stays whole: where the core gives up depends
+/// on all of it.
+fn blank_produce(
+    frame: &Bytes,
+    mut body: Reader,
+    version: i16,
+    blank: &mut Vec<Range<usize>>,
+) -> bool {
     let Ok(request) = ProduceRequest::decode(&mut body, version) else {
-        return;
+        return true;
     };
     let topics = request.topic_data.iter();
     for partition in topics.flat_map(|topic| &topic.partition_data) {
         blank_records(frame, partition.records.as_slice(), blank);
     }
+    request.acks != 0
 }
 
 /// The records of a Fetch response.
@@ -323,6 +337,8 @@ fn body_len(header: &[u8]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use trialog_core::io::CloseReason;
+    use trialog_core::wire::request_frame;
 
     /// A batch with `body` bytes after its header.
     fn batch(body: usize) -> Vec<u8> {
@@ -384,7 +400,35 @@ mod tests {
     fn only_clients_partitions_are_blanked() {
         assert!(is_client_partition("orders-0"));
         assert!(is_client_partition("orders-0.0123456789abcdef-delete"));
+        assert!(is_client_partition("__consumer_offsets-7"));
+        assert!(is_client_partition("__strimzi_canary-0"));
         assert!(!is_client_partition("__cluster_metadata-0"));
         assert!(!is_client_partition("meta"));
+    }
+
+    #[test]
+    fn what_gets_no_answer_is_not_waited_for() {
+        let conn = ConnId(1);
+        let mut redactor = Redactor::new(false);
+        let mut ask = |correlation_id, acks| {
+            let body = ProduceRequest {
+                acks,
+                ..ProduceRequest::default()
+            };
+            let frame = request_frame(9, correlation_id, None, &body).expect("it fits");
+            let frame = frame.to_bytes().slice(LENGTH_BYTES..);
+            redactor.input(&Input::Frame { conn, frame });
+        };
+        (0..1_000).for_each(|n| ask(n, 0));
+        ask(1_000, 1);
+        assert_eq!(redactor.requests[&conn], [(1_000, None)]);
+        let answer = [0, 0, 0, 4, 0, 0, 3, 0xe8].to_vec();
+        redactor.answer(conn, &Parts::from(answer.clone()));
+        assert!(redactor.requests[&conn].is_empty());
+        // A connection that is gone is forgotten.
+        let reason = CloseReason::Asked;
+        redactor.input(&Input::Closed { conn, reason });
+        redactor.answer(conn, &Parts::from(answer));
+        assert!(redactor.requests.is_empty());
     }
 }
