@@ -74,11 +74,13 @@ fn directory(asked: Option<&Path>) -> Result<(PathBuf, Option<tempfile::TempDir>
     };
     match asked {
         Some(path) => {
+            refuse_parted(path, "--data")?;
             std::fs::create_dir_all(path)
                 .map_err(|error| failed(&path.display().to_string(), error))?;
             Ok((path.into(), None))
         }
         None => {
+            refuse_parted(&std::env::temp_dir(), "TMPDIR")?;
             let temporary = tempfile::Builder::new()
                 .prefix("trialog-dev-")
                 .tempdir()
@@ -86,6 +88,18 @@ fn directory(asked: Option<&Path>) -> Result<(PathBuf, Option<tempfile::TempDir>
             Ok((temporary.path().into(), Some(temporary)))
         }
     }
+}
+
+/// `log.dirs` is text that is parted at commas.
+fn refuse_parted(path: &Path, of: &str) -> Result<(), Failure> {
+    if path.to_str().is_some_and(|path| !path.contains(',')) {
+        return Ok(());
+    }
+    Err(Failure::usage(format_args!(
+        "{of} is {}: a log directory's name must be UTF-8 without a comma. Choose another one with --data; \
+         several log directories are for `trialog start`.",
+        path.display()
+    )))
 }
 
 /// A broker and controller of its own; internal topics without further replicas.

@@ -1,6 +1,7 @@
 //! How a command ends.
 
 use std::fmt;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 /// A command that did not do what was asked.
@@ -36,6 +37,12 @@ impl Failure {
             message: message.to_string(),
         }
     }
+}
+
+/// Tells the operator on stderr.
+pub fn say(line: impl fmt::Display) {
+    // Whoever read it may be gone, or its disk full: no reason to end differently.
+    let _ = writeln!(io::stderr(), "trialog: {line}");
 }
 
 /// Prints what clap says: help is no failure.

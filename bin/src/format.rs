@@ -12,7 +12,7 @@ use trialog_core::config::Config;
 use trialog_core::format::{Format, FormatFile};
 use trialog_core::ids::Uuid;
 
-use crate::exit::Failure;
+use crate::exit::{self, Failure};
 use crate::properties::{self, Override};
 
 /// Makes a directory formatted.
@@ -56,7 +56,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let properties = properties::load(&args.config, &args.overrides)?;
     let config = properties::check(&properties, &args.config.display().to_string())?;
     for note in config.notes() {
-        eprintln!("trialog: {note}.");
+        exit::say(format_args!("{note}."));
     }
     let features: Vec<(&str, i16)> = args
         .features

@@ -62,7 +62,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure { code, message }) => {
             if !message.is_empty() {
-                eprintln!("trialog: {message}");
+                exit::say(message);
             }
             ExitCode::from(code)
         }

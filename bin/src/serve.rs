@@ -16,7 +16,7 @@ use trialog_net::listen::{self, Listen};
 use trialog_net::machine;
 use trialog_net::recorder::{Origin, Recorder};
 
-use crate::exit::Failure;
+use crate::exit::{self, Failure};
 use crate::format;
 
 /// Frames that have begun to arrive may take so many bytes together, and more where the largest one asks for it.
@@ -61,6 +61,8 @@ pub fn log_to_stderr() {
         .with_target(false)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        // A line that cannot be written is lost. It would be told on stderr again, by a panic.
+        .log_internal_errors(false)
         .init();
     if let Some(fault) = fault {
         tracing::warn!("TRIALOG_LOG is not used: {fault}. Write a level, as in TRIALOG_LOG=debug.");
@@ -193,12 +195,16 @@ fn record(
 /// Signals this close together are one: `timeout` and some supervisors send theirs to the process and to its group.
 const ONE_SIGNAL: Duration = Duration::from_millis(200);
 
-/// SIGTERM and SIGINT ask for a stop.
+/// SIGTERM, SIGINT and the end of the terminal, SIGHUP, ask for a stop.
 fn signals() -> Result<mpsc::Receiver<Stop>, Failure> {
     let failed = |error| Failure::failed(format_args!("cannot listen for signals: {error}."));
     let (ask, asked) = mpsc::channel(4);
     let first = Arc::new(OnceLock::new());
-    for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
+    let mut kinds = vec![SignalKind::terminate(), SignalKind::interrupt()];
+    if !machine::ignores_hangup() {
+        kinds.push(SignalKind::hangup());
+    }
+    for kind in kinds {
         let mut signal = signal(kind).map_err(failed)?;
         let (ask, first) = (ask.clone(), Arc::clone(&first));
         tokio::spawn(async move {
@@ -231,8 +237,8 @@ fn end_on_panic() {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         report(panic);
-        eprintln!(
-            "trialog: a broken invariant, which is a bug: please report the lines above. The next start recovers the logs."
+        exit::say(
+            "a broken invariant, which is a bug: please report the lines above. The next start recovers the logs.",
         );
         std::process::exit(70);
     }));

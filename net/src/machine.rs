@@ -28,6 +28,20 @@ pub fn connections_max() -> usize {
     usize::try_from(files / 2).unwrap_or(usize::MAX)
 }
 
+/// Was this process told to outlive its terminal, as `nohup` tells it? Then SIGHUP asks it for nothing.
+#[must_use]
+pub fn ignores_hangup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    ignored_signals(&status) & 1 != 0
+}
+
+/// A bit for each signal that is ignored, SIGHUP's first.
+fn ignored_signals(status: &str) -> u64 {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .unwrap_or(0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

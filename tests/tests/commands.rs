@@ -30,11 +30,15 @@ fn config(home: &Path, port: u16) {
 
 /// `trialog dev` until it greets: the process, and the address that it printed.
 fn dev(arguments: &[&str]) -> (Child, String, String) {
-    let mut child = Command::new(binary())
+    dev_as(Command::new(binary()).stderr(Stdio::null()), arguments)
+}
+
+/// The same, where `trialog` is what is to be run, up to its first argument.
+fn dev_as(trialog: &mut Command, arguments: &[&str]) -> (Child, String, String) {
+    let mut child = trialog
         .args(["dev", "--port", "0"])
         .args(arguments)
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
         .spawn()
         .expect("it starts");
     let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
@@ -95,6 +99,53 @@ fn two_signals_at_once_are_one() {
     signal(&child, rustix::process::Signal::INT);
     let status = child.wait().expect("reaped");
     assert_eq!(status.code(), Some(0), "it stopped gracefully");
+}
+
+#[test]
+fn the_end_of_the_terminal_is_a_stop() {
+    let (mut child, _, data) = dev(&[]);
+    signal(&child, rustix::process::Signal::HUP);
+    assert_eq!(child.wait().expect("it ends").code(), Some(0));
+    assert!(!Path::new(&data).exists(), "its data is gone");
+}
+
+/// As `nohup` starts it.
+#[test]
+fn a_node_that_was_told_to_outlive_its_terminal_does() {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "trap '' HUP; exec \"$@\"", "sh"]);
+    let (mut child, address, _) = dev_as(shell.arg(binary()).stderr(Stdio::null()), &[]);
+    signal(&child, rustix::process::Signal::HUP);
+    let mut client = Client::connect(&address).expect("it listens");
+    for topic in ["one", "two", "three"] {
+        client.create_topic(topic, 1, &[]).expect("it goes on");
+    }
+    signal(&child, rustix::process::Signal::TERM);
+    assert_eq!(child.wait().expect("it ends").code(), Some(0));
+}
+
+/// `2>&1 | tee`, and tee is gone; or `2>> file` on a full disk.
+#[test]
+fn nobody_has_to_read_what_a_node_says() {
+    let full = || std::fs::File::options().write(true).open("/dev/full");
+    let (reader, closed) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    for stderr in [Stdio::from(closed), full().expect("a device").into()] {
+        let mut trialog = Command::new(binary());
+        let talkative = trialog.env("TRIALOG_LOG", "debug").stderr(stderr);
+        let (mut child, address, _) = dev_as(talkative, &[]);
+        let mut client = Client::connect(&address).expect("it listens");
+        client.create_topic("unheard", 1, &[]).expect("a topic");
+        let batch = batch(&[b"hello".to_vec()], PLAIN, Compression::None);
+        let produced = client.produce("unheard", 0, -1, batch);
+        assert_eq!(produced.expect("an answer"), (0, 0));
+        signal(&child, rustix::process::Signal::TERM);
+        assert_eq!(child.wait().expect("it ends").code(), Some(0));
+    }
+    let mut refused = Command::new(binary());
+    refused.args(["start", "missing"]);
+    let status = refused.stderr(full().expect("a device")).status();
+    assert_eq!(status.expect("it ends").code(), Some(78));
 }
 
 #[test]
@@ -230,6 +281,11 @@ fn what_is_wrong_is_said_with_its_cause_and_what_to_do() {
         ),
         (trialog(home, &["strat"]), 64, ["strat", "start"]),
         (
+            trialog(home, &["dev", "--port", "0", "--data", "a,b"]),
+            64,
+            ["a,b", "comma"],
+        ),
+        (
             trialog(home, &["sim", "replay", "empty"]),
             64,
             ["empty", "--record"],
@@ -242,6 +298,7 @@ fn what_is_wrong_is_said_with_its_cause_and_what_to_do() {
             assert!(err.contains(word), "no {word} in: {err}");
         }
     }
+    assert!(!home.join("a,b").exists(), "nothing was made");
     formats_as_told(home);
     let misspelt = ["-X", "log.retention.hour=1"];
     let (code, _, err) = trialog(

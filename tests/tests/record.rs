@@ -5,9 +5,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use kafka_protocol::records::Compression;
 use trialog_tests::broker::{self, Kind, Setup, binary, finish};
+use trialog_tests::client::{PLAIN, batch};
 use trialog_tests::load::Load;
 
+/// A topic as administrators' tools make it.
+const CANARY: &str = "__strimzi_canary";
 /// Every value of the load ends in dots: nothing else does.
 const PAYLOAD: &[u8] = b"..............................";
 
@@ -22,6 +26,14 @@ fn recorded(home: &Path, arguments: &[&str]) -> PathBuf {
     setup.format();
     let mut running = setup.start();
     let load = Load::new(&mut running.client(), "recorded", 4, &[]).expect("a topic");
+    // Its name makes it no topic of the node.
+    let mut client = running.client();
+    client.create_topic(CANARY, 1, &[]).expect("a topic");
+    for n in 0..20 {
+        let batch = batch(&[PAYLOAD.repeat(n + 1)], PLAIN, Compression::None);
+        let produced = client.produce(CANARY, 0, -1, batch).expect("an answer");
+        assert_eq!(produced, (0, n as i64));
+    }
     let long = broker::full_or_smoke(10_000, 1_500);
     load.run(&setup.bootstrap(), || {
         std::thread::sleep(Duration::from_millis(long));
@@ -31,6 +43,8 @@ fn recorded(home: &Path, arguments: &[&str]) -> PathBuf {
     let mut running = setup.start();
     // What the second life reads is in its recording; tests/kill.rs judges it.
     load.judge(&mut running.client());
+    let found = running.client().read_all(CANARY, 0).expect("records");
+    assert_eq!(found.len(), 20);
     let (status, took) = running.stop();
     assert!(status.success(), "{status}");
     assert!(took < Duration::from_secs(2), "stopped in {took:?}");
