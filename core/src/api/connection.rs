@@ -3,6 +3,8 @@
 //! Owns what a connection has sent that is not answered yet. Requests of a connection begin in order and are answered in
 //! order. A request begins when those before it are answered, as on Apache Kafka, with one difference: produce
 //! requests begin while earlier produce requests of the connection still wait for the disk, so that one sync can cover all of them.
+//! While requests hold more than they may, whoever has one unanswered is paused: each connection then has one at a time, as on Apache
+//! Kafka at all times. So everybody has a turn, and requests hold no more than their budget and one frame of each connection.
 //! Never decodes a body, never knows what an answer says.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -86,7 +88,7 @@ struct Connection {
 /// How much connections may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of unanswered requests of all connections; above it whoever sends is paused. `queued.max.request.bytes`.
+    /// Bytes of unanswered requests of all connections; above it each has one at a time. `queued.max.request.bytes`.
     pub request_bytes: u64,
     /// Bytes of unsent answers of all connections; above it fetches bring one batch only.
     pub answer_bytes: u64,
@@ -94,7 +96,7 @@ pub struct Limits {
     pub idle: Duration,
     /// `socket.request.max.bytes`.
     pub frame_bytes: u32,
-    /// Requests that have not begun, of all connections; above it whoever sends is paused. `queued.max.requests`.
+    /// Requests that have not begun, of all connections; above it each has one at a time. `queued.max.requests`.
     pub requests: usize,
 }
 
@@ -114,7 +116,7 @@ pub struct Connections {
     quotas: ConnectionQuotas,
     /// Those that wait for room, of each listener in the order of their coming.
     unadmitted: BTreeSet<(ListenerId, ConnId)>,
-    /// Paused because `held` or `waiting` was above its limit.
+    /// Sent something while `held` or `waiting` was above its limit: paused until there is room, or all of its own is answered.
     starved: BTreeSet<ConnId>,
     /// When to look whether a connection is idle: once a connection, moved when it is looked at.
     checks: BTreeSet<(Instant, ConnId)>,
@@ -323,11 +325,15 @@ impl Connections {
     }
 
     /// The next request that may begin, of the connections in turn.
-    pub fn begin(&mut self) -> Option<Begin> {
+    pub fn begin(&mut self, out: &mut Effects) -> Option<Begin> {
         loop {
             let after = (Bound::Excluded(self.turn), Bound::Unbounded);
             let next = self.ready.range(after).next();
-            let conn = next.or(self.ready.first()).copied()?;
+            let Some(conn) = next.or(self.ready.first()).copied() else {
+                // What has begun waits no more, and made room.
+                self.feed(out);
+                return None;
+            };
             self.turn = conn;
             if let Some(begin) = self.begin_on(conn) {
                 return Some(begin);
@@ -416,8 +422,11 @@ impl Connections {
         if connection.gone || connection.closing {
             return;
         }
-        let starved = self.starved.contains(&conn);
         let unanswered = connection.queued.len() + connection.running.len();
+        if unanswered == 0 {
+            self.starved.remove(&conn);
+        }
+        let starved = self.starved.contains(&conn);
         // Between the two bounds the connection stays as it is, so that it does not flap.
         let (most, unsent_most) = if connection.paused {
             (PIPELINED_MAX / 2, UNSENT_MAX / 2)
@@ -456,7 +465,8 @@ impl Connections {
         }
     }
 
-    /// Closes what was idle or stalled for `connections.max.idle.ms`; at most `most` connections are looked at.
+    /// Closes what was idle or stalled for `connections.max.idle.ms`, be a request in work or not, as Kafka does: nobody reads what
+    /// a paused peer sends, so that nobody would see it go. At most `most` connections are looked at.
     pub fn check_idle(&mut self, now: Instant, most: usize, out: &mut Effects) {
         for _ in 0..most {
             let Some((due, conn)) = self.checks.first().copied() else {
@@ -472,20 +482,21 @@ impl Connections {
             if connection.gone || connection.closing {
                 continue;
             }
-            let working = !(connection.queued.is_empty() && connection.running.is_empty());
-            let silent = now.since(connection.active) >= self.limits.idle;
-            if silent && connection.unsent > 0 {
-                let (requests, bytes) = connection.drop_queued();
-                self.held -= bytes;
-                self.waiting -= requests;
-                connection.close(conn, CloseWhy::Stalled, out);
-            } else if silent && !working {
-                connection.close(conn, CloseWhy::Idle, out);
-            } else {
-                let from = if working { now } else { connection.active };
-                connection.check_at = from + self.limits.idle;
+            if now.since(connection.active) < self.limits.idle {
+                connection.check_at = connection.active + self.limits.idle;
                 self.checks.insert((connection.check_at, conn));
+                continue;
             }
+            let stalled = connection.unsent > 0;
+            let (requests, bytes) = connection.drop_queued();
+            self.held -= bytes;
+            self.waiting -= requests;
+            let why = if stalled {
+                CloseWhy::Stalled
+            } else {
+                CloseWhy::Idle
+            };
+            connection.close(conn, why, out);
         }
         self.feed(out);
     }

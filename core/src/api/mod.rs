@@ -268,7 +268,7 @@ impl Api {
                 && let Some(queued) = self.queue.pop_front()
             {
                 self.dispatch(rooms, cx, queued);
-            } else if let Some(begin) = self.connections.begin() {
+            } else if let Some(begin) = self.connections.begin(cx.out) {
                 self.begin(rooms, cx, begin);
             } else {
                 break;

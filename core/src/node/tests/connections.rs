@@ -90,6 +90,84 @@ fn whoever_sends_is_paused_while_too_many_requests_wait() {
     assert!(!world.paused(busy), "they were answered");
 }
 
+/// Two connections whose requests wait behind a long poll fill the queue of all, and keep it full.
+#[test]
+fn who_has_one_request_at_a_time_is_served_though_the_queue_is_full() {
+    let mut world = World::with(&[("queued.max.requests", "20")]);
+    let honest = world.connect();
+    let topic = create_topic(&mut world, honest, "t", 1);
+    let (mut request, strangers) = (fetch(topic, 0), [world.connect(), world.connect()]);
+    request.max_wait_ms = i32::MAX;
+    request.min_bytes = i32::MAX;
+    for conn in strangers {
+        for _ in 0..15 {
+            world.send(conn, 17, &request);
+        }
+    }
+    world.settle();
+    assert!(!world.paused(strangers[0]) && world.paused(strangers[1]));
+    for _ in 0..3 {
+        world.ask(honest, 13, &produce(-1, topic, 0, &["a"]));
+        assert!(!world.paused(honest));
+    }
+    let newcomer = world.connect();
+    world.ask(newcomer, 8, &end());
+    assert!(!world.paused(newcomer));
+    // Who sends a second one before the first is answered waits for that.
+    let first = world.send(honest, 13, &produce(-1, topic, 0, &["a"]));
+    assert!(world.paused(honest));
+    world.settle();
+    world.answer::<crate::wire::ProduceRequest>(honest, first);
+    assert!(!world.paused(honest));
+    // When there is room again, all have it.
+    world.hang_up(strangers[0]);
+    world.settle();
+    assert!(!world.paused(strangers[1]));
+}
+
+/// A request that begins waits no more: it makes room by itself, not only when it is answered.
+#[test]
+fn a_request_that_begins_makes_room() {
+    let mut world = World::with(&[("queued.max.requests", "2")]);
+    let (conn, other) = (world.connect(), world.connect());
+    let topic = create_topic(&mut world, conn, "t", 1);
+    let mut request = fetch(topic, 0);
+    request.max_wait_ms = 10;
+    world.send(conn, 17, &request);
+    request.max_wait_ms = i32::MAX;
+    world.send(conn, 17, &request);
+    for _ in 0..3 {
+        world.send(other, 17, &request);
+    }
+    world.settle();
+    assert!(world.paused(other), "three requests wait");
+    world.pass(std::time::Duration::from_millis(10));
+    assert!(!world.paused(other));
+}
+
+/// Three frames of large fetches that wait would spend the budget for as long as they like.
+#[test]
+fn who_has_one_request_at_a_time_is_served_though_the_budget_is_spent() {
+    let mut world = World::with(&[
+        ("socket.request.max.bytes", "200"),
+        ("queued.max.request.bytes", "200"),
+    ]);
+    let honest = world.connect();
+    let topic = create_topic(&mut world, honest, "t", 1);
+    let mut request = fetch(topic, 0);
+    request.max_wait_ms = i32::MAX;
+    request.min_bytes = i32::MAX;
+    for _ in 0..3 {
+        let stranger = world.connect();
+        world.send(stranger, 17, &request);
+    }
+    world.settle();
+    for _ in 0..3 {
+        world.ask(honest, 13, &produce(-1, topic, 0, &["a"]));
+        assert!(!world.paused(honest));
+    }
+}
+
 #[test]
 fn many_topics_are_told_in_pieces_and_the_same() {
     let mut world = World::ready();

@@ -346,15 +346,25 @@ fn hostile_frames_close_their_connection_and_nothing_else() {
 }
 
 #[test]
-fn an_idle_connection_is_closed_and_a_busy_one_is_not() {
+fn an_idle_connection_is_closed_even_if_a_request_waits() {
     let mut world = World::with(&[("connections.max.idle.ms", "1000")]);
-    let (idle, busy) = (world.connect(), world.connect());
+    let (idle, waits, busy) = (world.connect(), world.connect(), world.connect());
     let topic = create_topic(&mut world, busy, "t", 1);
     let mut request = fetch(topic, 0);
-    request.max_wait_ms = 5000;
-    world.send(busy, 17, &request);
-    world.pass(Duration::from_millis(2500));
+    request.max_wait_ms = 900;
+    world.ask_after(busy, &request, Duration::from_millis(900));
+    // More than a connection may have unanswered: it is paused, and nobody would see its peer go.
+    request.max_wait_ms = i32::MAX;
+    for _ in 0..300 {
+        world.send(waits, 17, &request);
+    }
+    assert!(world.paused(waits));
+    request.max_wait_ms = 900;
+    world.ask_after(busy, &request, Duration::from_millis(900));
     assert_eq!(world.closed(idle), Some(&CloseWhy::Idle));
+    assert_eq!(world.closed(waits), None);
+    world.ask_after(busy, &request, Duration::from_millis(900));
+    assert_eq!(world.closed(waits), Some(&CloseWhy::Idle));
     assert_eq!(world.closed(busy), None);
 }
 

@@ -18,7 +18,7 @@ use crate::mark::Mark;
 use crate::node::Node;
 use crate::time::{Instant, Now, WallMs};
 use crate::wire::batch::{BatchOptions, RecordToWrite, encode_batch};
-use crate::wire::{FrameDecoder, Request, decode_response, request_frame};
+use crate::wire::{FetchRequest, FrameDecoder, Request, decode_response, request_frame};
 use crate::work;
 
 /// The one log directory.
@@ -354,6 +354,14 @@ impl World {
         let id = self.send(conn, version, request);
         self.settle();
         self.answer::<R>(conn, id)
+    }
+
+    /// Sends a fetch, and takes its answer after so long.
+    pub fn ask_after(&mut self, conn: ConnId, request: &FetchRequest, wait: Duration) {
+        let id = self.send(conn, 17, request);
+        self.settle();
+        self.pass(wait);
+        self.answer::<FetchRequest>(conn, id);
     }
 
     /// Sends a request and takes its answer, which must come without any disk operation.
