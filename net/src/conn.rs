@@ -2,7 +2,8 @@
 //!
 //! A task owns the socket and knows nothing but lengths. It cuts frames with the core's decoder up to the limit that the
 //! core set, stops reading while paused or while a large frame has no place in memory, gathers what is to be sent into as few writes as it can without copying, and
-//! tells once how it ended.
+//! tells once how it ended. A frame that has its place is read to its end even while paused: it would keep the place from others for as
+//! long as the pause lasts, which the peer may have caused itself.
 
 use std::collections::VecDeque;
 use std::future::pending;
@@ -153,9 +154,9 @@ async fn read_all(
                 place = Some(given);
                 continue;
             }
-            read = from.read_buf(&mut space), if !now.paused && wanted.is_none() => read,
+            read = from.read_buf(&mut space), if (!now.paused || place.is_some()) && wanted.is_none() => read,
             () = sleep_until(overdue_at.unwrap_or_else(Instant::now)), if overdue_at.is_some() => {
-                if memory.is_short() && !now.paused {
+                if memory.is_short() {
                     if let Some(closed) = memory.took_away() {
                         let came = decoder.buffered().saturating_sub(LENGTH_BYTES);
                         let all = large.unwrap_or(0);
@@ -302,5 +303,94 @@ pub mod planted {
         if SPLIT_LENGTH.load(Ordering::Relaxed) && (1..LENGTH_BYTES).contains(&decoder.buffered()) {
             *decoder = FrameDecoder::new(limit);
         }
+    }
+}
+
+#[cfg(all(test, not(madsim)))]
+mod tests {
+    use super::*;
+    use tokio::net::TcpListener;
+    use tokio::sync::mpsc::{self, Receiver, UnboundedSender};
+
+    const FRAME: usize = 1_000_000;
+    /// Far more than a place is kept from others.
+    const SOON: Duration = Duration::from_secs(5);
+
+    struct Served {
+        peer: TcpStream,
+        control: watch::Sender<Control>,
+        mail: Receiver<Mail>,
+        memory: FrameMemory,
+        /// While it lives, the connection may send.
+        _out: UnboundedSender<Parts>,
+    }
+
+    /// A connection that is paused in the middle of a frame, which fills the memory.
+    async fn paused_in_a_frame() -> Served {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let peer = TcpStream::connect(listener.local_addr().unwrap());
+        let (peer, accepted) = tokio::join!(peer, listener.accept());
+        let (mut peer, (stream, _)) = (peer.unwrap(), accepted.unwrap());
+        let (control, controlled) = watch::channel(Control {
+            limit: u32::try_from(FRAME).unwrap(),
+            paused: false,
+            closing: false,
+        });
+        let (_out, sending) = mpsc::unbounded_channel();
+        let (letters, mail) = mpsc::channel(8);
+        let memory = FrameMemory::new(FRAME as u64);
+        let serving = serve(
+            ConnId(1),
+            stream,
+            controlled,
+            sending,
+            letters,
+            memory.clone(),
+        );
+        drop(tokio::spawn(serving));
+        peer.write_u32(u32::try_from(FRAME).unwrap()).await.unwrap();
+        peer.write_all(&[0; 2 * FREE]).await.unwrap();
+        // Until it has its place.
+        while timeout(Duration::from_millis(5), memory.place(FRAME))
+            .await
+            .is_ok()
+        {}
+        control.send_modify(|control| control.paused = true);
+        Served {
+            peer,
+            control,
+            mail,
+            memory,
+            _out,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_paused_peer_does_not_keep_its_place_from_others() {
+        let mut served = paused_in_a_frame().await;
+        let place = timeout(SOON, served.memory.place(FRAME)).await;
+        assert!(place.is_ok(), "nothing comes of its frame");
+        let told = served.mail.recv().await;
+        assert!(matches!(told, Some(Mail::Ended { .. })), "{told:?}");
+    }
+
+    #[tokio::test]
+    async fn a_frame_that_has_its_place_is_read_while_paused_and_nothing_behind_it() {
+        let mut served = paused_in_a_frame().await;
+        let rest = [0; FRAME - 2 * FREE];
+        served.peer.write_all(&rest).await.unwrap();
+        served.peer.write_all(&[0, 0, 0, 1, 7]).await.unwrap();
+        let told = timeout(SOON, served.mail.recv()).await;
+        let Ok(Some(Mail::Frames { frames, .. })) = told else {
+            panic!("{told:?}");
+        };
+        assert_eq!((frames.len(), frames[0].len()), (1, FRAME));
+        let place = timeout(SOON, served.memory.place(FRAME)).await;
+        assert!(place.is_ok(), "it is not given back");
+        let next = timeout(Duration::from_millis(50), served.mail.recv()).await;
+        assert!(next.is_err(), "it is paused: {next:?}");
+        served.control.send_modify(|control| control.paused = false);
+        let next = timeout(SOON, served.mail.recv()).await;
+        assert!(matches!(next, Ok(Some(Mail::Frames { .. }))), "{next:?}");
     }
 }
