@@ -16,7 +16,7 @@ use crate::exit::{self, Failure};
 use crate::properties::{self, Override};
 
 /// Makes a directory formatted.
-const META_PROPERTIES: &str = "meta.properties";
+pub const META_PROPERTIES: &str = "meta.properties";
 
 /// What `trialog format` takes.
 #[derive(clap::Args)]

@@ -1,5 +1,6 @@
 //! Runs one node: opens what its configuration names, steps it until it halts, and passes on the operator's signals.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -87,12 +88,13 @@ async fn node(serve: Serve) -> Result<(), Failure> {
     let mut roots = Vec::new();
     for (n, path) in (0..).zip(config.log_dirs()) {
         let root = PathBuf::from(path);
-        let why = if !root.exists() {
-            "does not exist"
-        } else if root.is_dir() && !format::is_formatted(&root) {
-            "is not formatted"
-        } else {
-            ""
+        let why = match std::fs::metadata(root.join(format::META_PROPERTIES)) {
+            Err(error) if error.kind() == ErrorKind::NotFound => match root.exists() {
+                true => "is not formatted",
+                false => "does not exist",
+            },
+            // Whatever else is wrong with it is the disk's to find: the node may do without this directory.
+            Ok(_) | Err(_) => "",
         };
         if !why.is_empty() {
             return Err(Failure::failed(format_args!(

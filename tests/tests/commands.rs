@@ -340,6 +340,55 @@ fn formats_as_told(home: &Path) {
     }
 }
 
+/// As in Kafka, the logs of a directory that cannot be opened are offline, and come back with it.
+#[test]
+fn a_node_starts_without_one_of_its_log_directories() {
+    let home = tempfile::tempdir().expect("a home");
+    let (first, second) = (home.path().join("first"), home.path().join("second"));
+    let dirs = format!("{},{}", first.display(), second.display());
+    let setup = Setup::new(Kind::Trialog, home.path(), &first).with("log.dirs", &dirs);
+    setup.format();
+    let mut broker = setup.start();
+    let mut client = broker.client();
+    client.create_topic("spread", 4, &[]).expect("a topic");
+    let produce = |client: &mut Client, partition| {
+        let batch = batch(&[b"kept".to_vec()], PLAIN, Compression::None);
+        let produced = client.produce("spread", partition, -1, batch);
+        produced.expect("an answer")
+    };
+    for partition in 0..4 {
+        assert_eq!(produce(&mut client, partition), (0, 0));
+    }
+    assert!(broker.stop().0.success());
+    let here = |dir: &Path, partition| dir.join(format!("spread-{partition}")).is_dir();
+    let lost: Vec<i32> = (0..4).filter(|n| here(&second, *n)).collect();
+    assert_eq!(lost.len(), 2, "the logs are spread");
+
+    let away = home.path().join("away");
+    std::fs::rename(&second, &away).expect("moved");
+    std::fs::write(&second, "").expect("no directory");
+    let mut broker = setup.start();
+    let mut client = broker.client();
+    for partition in 0..4 {
+        let (error, offset) = produce(&mut client, partition);
+        assert_eq!((error, offset) == (0, 1), !lost.contains(&partition));
+        assert_eq!(here(&first, partition), !lost.contains(&partition));
+    }
+    let said = broker.log_tail();
+    assert!(said.contains("Not a directory"), "{said}");
+    assert!(broker.stop().0.success());
+
+    std::fs::remove_file(&second).expect("ours");
+    std::fs::rename(&away, &second).expect("moved back");
+    let mut broker = setup.start();
+    let mut client = broker.client();
+    for partition in 0..4 {
+        let next = if lost.contains(&partition) { 1 } else { 2 };
+        assert_eq!(produce(&mut client, partition), (0, next));
+    }
+    assert!(broker.stop().0.success());
+}
+
 #[test]
 fn help_is_found_both_ways() {
     for words in [

@@ -238,6 +238,13 @@ impl LogStore {
         self.dirs.get(dir).is_some_and(|d| d.failed.is_none())
     }
 
+    /// Did a log directory fail before it was known which one it is? What it holds is then not known either.
+    #[must_use]
+    pub fn unknown_directory(&self) -> bool {
+        let mut dirs = self.dirs.iter();
+        dirs.any(|dir| dir.failed.is_some() && dir.id.is_none())
+    }
+
     /// The cluster that the directories belong to, once it is known.
     #[must_use]
     pub fn cluster_id(&self) -> Option<&str> {

@@ -268,8 +268,22 @@ impl Replicas {
             None => {
                 let directory = state.directory(self.node).filter(Uuid::names_directory);
                 let dir = directory.and_then(|directory| directory_of(store, directory));
-                if let (Some(directory), None) = (directory, dir) {
-                    return lost(cx, &topic.name, index, directory);
+                match directory {
+                    Some(id) if dir.is_none() => {
+                        let place = format!(
+                            "lies in the log directory {id}, which is not among this node's"
+                        );
+                        return lost(cx, &topic.name, index, &place);
+                    }
+                    None if store.unknown_directory() => {
+                        return lost(
+                            cx,
+                            &topic.name,
+                            index,
+                            "may lie in the log directory that failed at the start",
+                        );
+                    }
+                    _ => {}
                 }
                 if index.0 == 0 && properties.compact {
                     kept_whole(cx, &topic.name);
@@ -359,11 +373,10 @@ fn kept_whole(cx: &mut Cx, topic: &Str) {
 }
 
 /// A replica whose log directory is not here is not replaced by an empty one: it may come back.
-fn lost(cx: &mut Cx, topic: &Str, index: PartitionIndex, directory: Uuid) {
+fn lost(cx: &mut Cx, topic: &Str, index: PartitionIndex, place: &str) {
     let log = format!("{topic}-{index}");
-    let message = format!(
-        "{log} lies in the log directory {directory}, which is not among this node's. Bring the directory back and restart, or delete the topic"
-    );
+    let message =
+        format!("{log} {place}. Bring the directory back and restart, or delete the topic");
     cx.out.event(Event::PartitionOffline { log, message });
 }
 

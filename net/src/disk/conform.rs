@@ -374,6 +374,31 @@ async fn truncate_allocate_and_sync() {
 
 /// POSIX locks do not exclude their own process, so the second opener is another one: this test, run again.
 #[test]
+fn a_directory_that_cannot_be_opened_fails_alone() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    runtime.block_on(async {
+        let home = tempfile::tempdir().expect("a temporary directory");
+        let file = home.path().join("file");
+        std::fs::write(&file, "").expect("written");
+        let (good, bad) = ((ROOT, home.path().into()), (DirId(1), file));
+        let none = FileDisk::open(std::slice::from_ref(&bad));
+        assert!(matches!(none, Err(OpenError::Directory(..))));
+        let disk = Box::new(FileDisk::open(&[good, bad]).expect("one is enough"));
+        let mut bench = Bench { disk, tokens: 0 };
+        let list = |dir| DiskOp::List {
+            dir,
+            after: None,
+            limit: 9,
+        };
+        assert!(bench.one(list(ROOT)).await.is_ok());
+        assert_eq!(bench.one(list(DirId(1))).await, Err(DiskError::Failed));
+    });
+}
+
+#[test]
 fn a_directory_that_is_in_use_is_refused() {
     const DIRECTORY: &str = "TRIALOG_TEST_LOCKED_DIRECTORY";
     if let Some(path) = std::env::var_os(DIRECTORY) {

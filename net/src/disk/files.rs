@@ -128,15 +128,30 @@ struct WriteGroup {
 }
 
 impl FileDisk {
-    /// Opens and locks the log directories; each must exist.
+    /// Opens and locks the log directories. One that cannot be opened is as one whose device failed: every operation in it fails, and
+    /// the core decides whether the node can go on without it.
+    ///
+    /// # Errors
+    /// If none of them can be opened, another process uses one, or the threads do not start.
     pub fn open(roots: &[(DirId, PathBuf)]) -> Result<FileDisk, OpenError> {
         let mut dirs = HashMap::new();
         let mut locks = Vec::new();
+        let mut failed = Vec::new();
         for (id, path) in roots {
-            let failed = |errno: Errno| OpenError::Directory(path.clone(), errno.into());
-            let dir = open_root(path).map_err(failed)?;
-            locks.push(lock(&dir, path)?);
-            dirs.insert(*id, Arc::new(dir));
+            match open_and_lock(path) {
+                Ok((dir, locked)) => {
+                    dirs.insert(*id, Arc::new(dir));
+                    locks.push(locked);
+                }
+                Err(error @ OpenError::Directory(..)) => failed.push(error),
+                Err(error) => return Err(error),
+            }
+        }
+        if dirs.is_empty() && !failed.is_empty() {
+            return Err(failed.remove(0));
+        }
+        for error in failed {
+            tracing::error!("{error}.");
         }
         let (tell, outcomes) = unbounded_channel();
         let to = tell.clone();
@@ -511,9 +526,12 @@ fn carry_out(token: Token, what: What) -> Result<Outcome, Errno> {
     }
 }
 
-fn open_root(path: &Path) -> Result<OwnedFd, Errno> {
+fn open_and_lock(path: &Path) -> Result<(OwnedFd, OwnedFd), OpenError> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::open(path, flags, Mode::empty())
+    let opened = rustix::fs::open(path, flags, Mode::empty());
+    let dir = opened.map_err(|errno| OpenError::Directory(path.into(), errno.into()))?;
+    let locked = lock(&dir, path)?;
+    Ok((dir, locked))
 }
 
 fn open_dir(parent: &OwnedFd, name: &Name) -> Result<OwnedFd, Errno> {
