@@ -540,6 +540,12 @@ impl Node {
         self.rooms.controller.image().in_transaction()
     }
 
+    /// Are logs being made for new partitions?
+    #[must_use]
+    pub fn makes_logs(&self) -> bool {
+        self.replicas.makes_logs()
+    }
+
     /// The logs.
     #[must_use]
     pub fn store(&self) -> &LogStore {

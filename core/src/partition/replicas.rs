@@ -309,6 +309,12 @@ impl Replicas {
         }
     }
 
+    /// Are logs being made?
+    #[must_use]
+    pub fn makes_logs(&self) -> bool {
+        !self.opening.is_empty()
+    }
+
     /// A log is open, or has failed: its partition can be used, or tells why not.
     pub fn open(
         &mut self,

@@ -137,7 +137,7 @@ pub(crate) struct World {
     /// A process that ended starts again by itself; not always in scripts.
     restarts: bool,
     /// How the process dies in the next metadata transaction, if it does.
-    ambush: Option<Fault>,
+    ambush: Option<(strike::Moment, Fault)>,
 }
 
 impl World {

@@ -13,6 +13,15 @@ use crate::faults::{Fault, lasts};
 use crate::machine::{Failing, Target};
 use crate::net::{ClientId, Outcome, Side};
 
+/// When a death strikes that lies in wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Moment {
+    /// A metadata transaction is open.
+    Transaction,
+    /// The logs of new partitions are being made.
+    MakingLogs,
+}
+
 /// A graceful stop must come within so many nanoseconds.
 const STOP_WITHIN: u64 = 30 * SECOND;
 
@@ -146,29 +155,49 @@ impl World {
 
     fn fill_disk(&mut self, lasting: u64) {
         self.note(|| format!("FAULT the disk is full for {} ms", lasting / MILLISECOND));
-        match self.choices.below(3, Subsystem::FaultShape, 110) {
+        match self.choices.below(4, Subsystem::FaultShape, 110) {
             0 => self.machine.disk.set_contended(),
+            // What comes first has room, and what was asked for with it has not.
+            1 => {
+                let left = self.choices.below(4000, Subsystem::FaultShape, 117);
+                self.machine.disk.set_room(Some(left));
+            }
             _ => self.machine.disk.set_full(true),
+        }
+        // What is promised as soon as there is room again must outlast this, too.
+        if self.choices.below(3, Subsystem::FaultShape, 118) == 0 {
+            let after = self.choices.below(SECOND, Subsystem::FaultShape, 119);
+            let at = self.now + lasting + after;
+            self.schedule(at, Event::Fault(Fault::PowerCut));
         }
     }
 
-    /// Some deaths come in the middle of a metadata transaction, which is short: they wait for the next.
+    /// Some deaths come in the middle of a metadata transaction, or while logs are made, which is short: they wait for the next.
     fn lies_in_wait(&mut self, death: Fault) -> bool {
-        if self.ambush.is_some() || self.choices.below(4, Subsystem::FaultShape, 211) > 0 {
+        if self.ambush.is_some() {
             return false;
         }
-        self.note(|| format!("FAULT {} in the next metadata transaction", death.name()));
-        self.ambush = Some(death);
+        let moment = match self.choices.below(8, Subsystem::FaultShape, 211) {
+            0 | 1 => Moment::Transaction,
+            2 => Moment::MakingLogs,
+            _ => return false,
+        };
+        self.note(|| format!("FAULT {} in the next moment of {moment:?}", death.name()));
+        self.ambush = Some((moment, death));
         true
     }
 
     /// Lets a death come that has waited for this moment.
     pub(super) fn spring(&mut self) {
-        let in_transaction = |node: &Node| node.in_transaction();
-        if self.ambush.is_none() || !self.machine.node().is_some_and(in_transaction) {
+        let come = |node: &Node| match self.ambush {
+            Some((Moment::Transaction, _)) => node.in_transaction(),
+            Some((Moment::MakingLogs, _)) => node.makes_logs(),
+            None => false,
+        };
+        if !self.machine.node().is_some_and(come) {
             return;
         }
-        if let Some(death) = self.ambush.take() {
+        if let Some((_, death)) = self.ambush.take() {
             let span = 2 * self.pace.sync + 4 * self.pace.piece;
             let after = self.choices.below(span, Subsystem::FaultShape, 212);
             self.schedule(self.now + after, Event::Fault(death));
