@@ -76,11 +76,13 @@ pub enum Mutant {
     RetireFrontierTooSoon,
     /// A log takes appends while its file names leader epochs that were cut off.
     OpenOverLostEpochs,
+    /// Recovery takes what it reads for something that a sync will write, although a sync failed before.
+    TrustPageCache,
 }
 
 impl Mutant {
     /// Every mutant, in the order of the report.
-    pub const ALL: [Mutant; 35] = [
+    pub const ALL: [Mutant; 36] = [
         Mutant::AckBeforeSync,
         Mutant::SkipTornTailCheck,
         Mutant::ForgetDirectorySync,
@@ -116,6 +118,7 @@ impl Mutant {
         Mutant::KeepRolledBackSegment,
         Mutant::RetireFrontierTooSoon,
         Mutant::OpenOverLostEpochs,
+        Mutant::TrustPageCache,
     ];
 
     /// The name that `sim mutants --only` takes.
@@ -157,6 +160,7 @@ impl Mutant {
             Mutant::KeepRolledBackSegment => "KeepRolledBackSegment",
             Mutant::RetireFrontierTooSoon => "RetireFrontierTooSoon",
             Mutant::OpenOverLostEpochs => "OpenOverLostEpochs",
+            Mutant::TrustPageCache => "TrustPageCache",
         }
     }
 }

@@ -80,6 +80,8 @@ pub(super) enum Phase {
     ActiveIndex,
     SegmentFile,
     Block,
+    /// What of a block was not promised is written again.
+    WritingAgain,
     FirstBatch,
     Cutting,
     /// Everything is read; what was only in the page cache is being synced.
@@ -197,6 +199,8 @@ impl LogStore {
         }
         let done = match result {
             Ok(done) => done,
+            // A file system that needs room to write what is there already leaves it as it is.
+            Err(DiskError::Full) if phase == Phase::WritingAgain => DiskDone::Written,
             Err(error) => {
                 let message = format!(
                     "{}: {error} while it was opened. Check the disk and restart the node",
@@ -220,11 +224,12 @@ impl LogStore {
             (Phase::Block, DiskDone::Read(block)) => {
                 self.with_opening(id, |opening| {
                     if let Some(scan) = &mut opening.scan {
-                        scan.block_len = block.len() as u64;
+                        scan.block = block.clone();
                     }
                 });
                 let _ = self.work(cx, Wait::Opening(id), Job::Scan { block });
             }
+            (Phase::WritingAgain, DiskDone::Written) => self.scan_on(cx, id),
             (Phase::FirstBatch, DiskDone::Read(bytes)) => {
                 if let (Ok(header), Some(log)) = (BatchHeader::decode(&bytes), self.log_mut(id)) {
                     log.active().first_timestamp = Some(header.max_timestamp);

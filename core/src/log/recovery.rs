@@ -9,6 +9,7 @@ use bytes::Bytes;
 use crate::io::{Cx, DiskOp};
 use crate::mark::Mark;
 use crate::mutant::Mutant;
+use crate::wire::Parts;
 use crate::wire::batch::HEADER_LEN;
 use crate::work::{Facts, ScanRest, Scanned, ScannedBatch};
 
@@ -44,8 +45,13 @@ pub(super) struct Scan {
     pub(super) task: Task,
     pub(super) file: FileId,
     pub(super) len: u64,
+    /// Where the block under way begins.
     pub(super) position: u64,
-    pub(super) block_len: u64,
+    pub(super) block: Bytes,
+    /// Where its whole batches end.
+    pub(super) scanned: u64,
+    /// What follows them.
+    pub(super) rest: ScanRest,
 }
 
 impl LogStore {
@@ -201,7 +207,9 @@ impl LogStore {
             file,
             len: 0,
             position: task.from,
-            block_len: 0,
+            block: Bytes::new(),
+            scanned: task.from,
+            rest: ScanRest::Nothing,
         });
         log.state = State::Opening(Box::new(opening));
         let op = DiskOp::Open {
@@ -264,31 +272,62 @@ impl LogStore {
         };
         let Some(scan) = opening.scan else { return };
         let begin = scan.position;
-        let Scanned { batches, rest } = scanned;
-        let mut consumed = 0;
+        let Scanned { batches, mut rest } = scanned;
+        let (mut end, mut again) = (0, None);
         for batch in &batches {
-            let position = begin + u64::from(batch.at);
-            if !self.take_batch(cx, id, batch, position) {
-                return self.damaged(cx, id, position);
+            if !self.take_batch(cx, id, batch, begin + u64::from(batch.at)) {
+                rest = ScanRest::Damage { at: batch.at };
+                break;
             }
-            consumed = u64::from(batch.at) + batch.header.size() as u64;
+            let promised = batch.header.next_offset() <= opening.floor || opening.clean;
+            if !promised && !cx.mutants.has(Mutant::TrustPageCache) {
+                again.get_or_insert(batch.at as usize);
+            }
+            end = batch.at as usize + batch.header.size();
         }
-        let position = begin + consumed;
+        let unsure = again.map(|from| (begin + from as u64, scan.block.slice(from..end)));
         self.with_opening(id, |opening| {
+            opening.phase = Phase::WritingAgain;
             if let Some(scan) = &mut opening.scan {
-                scan.position = position;
+                scan.scanned = begin + end as u64;
+                scan.rest = rest;
             }
         });
+        let Some((at, data)) = unsure else {
+            return self.scan_on(cx, id);
+        };
+        // Where a sync failed before, the system holds what it could not write for written: no later sync would write it.
+        let op = DiskOp::Write {
+            file: scan.file,
+            at,
+            data: Parts::from(data),
+        };
+        self.issue(cx, Wait::Opening(id), op);
+    }
+
+    /// Goes on behind the batches of a block that are taken.
+    pub(super) fn scan_on(&mut self, cx: &mut Cx<'_>, id: LogId) {
+        let Some((log, mut opening)) = self.opening(id) else {
+            return;
+        };
+        let Some(scan) = &mut opening.scan else {
+            return;
+        };
+        let (begin, position) = (scan.position, scan.scanned);
+        let empty = std::mem::take(&mut scan.block).is_empty();
+        scan.position = position;
+        let (rest, len) = (scan.rest, scan.len);
+        log.state = State::Opening(Box::new(opening));
         match rest {
             ScanRest::Damage { at } => self.damaged(cx, id, begin + u64::from(at)),
             ScanRest::Short { need, .. } => {
-                if position + need > scan.len || need > u64::from(BATCH_MAX) {
+                if position + need > len || need > u64::from(BATCH_MAX) {
                     self.damaged(cx, id, position);
                 } else {
                     self.read_block(cx, id, need.max(BLOCK));
                 }
             }
-            ScanRest::Nothing if scan.block_len == 0 => self.segment_scanned(cx, id),
+            ScanRest::Nothing if empty => self.segment_scanned(cx, id),
             ScanRest::Nothing => self.read_block(cx, id, BLOCK),
         }
     }

@@ -3,7 +3,8 @@
 //! A killed process leaves the page cache; each of its operations in flight happened, did not, or (a write) happened in
 //! part. A power cut leaves the durable image plus any part of what was not synced: by 512-byte sector or 4 KiB page, in
 //! any order; a file's length is that of some moment since its last sync; each directory entry is its last durable or
-//! some later state. One thing no file system does is kept out: a rename never loses or doubles an entry that was
+//! some later state. What a failed sync should have written stays in the page cache and never reaches the medium, whatever is synced
+//! later, as with Linux. One thing no file system does is kept out: a rename never loses or doubles an entry that was
 //! durable. Owns these rules only.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -168,6 +169,13 @@ impl File {
                     } else {
                         loss.lost += 1;
                     }
+                }
+                Change::Dropped { at, len: dropped } => {
+                    if nth < sized {
+                        len = len.max(at + dropped);
+                    }
+                    loss.lost += 1;
+                    whole_so_far = false;
                 }
                 Change::Write { at, data } => {
                     let end = at + data.len() as u64;

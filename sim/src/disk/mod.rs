@@ -119,8 +119,18 @@ struct File {
 
 #[derive(Clone, Debug)]
 enum Change {
-    Write { at: u64, data: Parts },
-    Truncate { len: u64 },
+    Write {
+        at: u64,
+        data: Parts,
+    },
+    Truncate {
+        len: u64,
+    },
+    /// A write of which the medium took nothing when a sync failed: its pages are in the cache, and no later sync writes them again.
+    Dropped {
+        at: u64,
+        len: u64,
+    },
 }
 
 fn index(at: u64) -> usize {
@@ -146,6 +156,10 @@ impl Change {
                 }
             }
             Change::Truncate { len } => content.resize(index(*len), 0),
+            Change::Dropped { at, len } => {
+                let end = index(*at + *len);
+                content.resize(content.len().max(end), 0);
+            }
         }
     }
 }
@@ -168,6 +182,17 @@ impl File {
 
     fn version(&self) -> u64 {
         self.settled + self.dirty.len() as u64
+    }
+
+    /// A sync of the changes up to this version failed: the system takes their pages for written.
+    fn drop_dirty(&mut self, upto: u64) {
+        let many = index(upto.saturating_sub(self.settled));
+        for change in self.dirty.iter_mut().take(many) {
+            if let Change::Write { at, data } = change {
+                let (at, len) = (*at, data.len() as u64);
+                *change = Change::Dropped { at, len };
+            }
+        }
     }
 
     fn read(&self, at: u64, len: u64) -> Result<Bytes, DiskError> {
@@ -576,6 +601,13 @@ impl Disk {
         let flight = self.flight.remove(&id).expect("each completes once");
         if let Some(done) = flight.done {
             return done;
+        }
+        if matches!(flight.op, DiskOp::Sync { .. }) {
+            for (inode, upto) in &flight.coverage {
+                if let Some(Inode::File(file)) = self.inodes.get_mut(inode) {
+                    file.drop_dirty(*upto);
+                }
+            }
         }
         if let Some(dir) = flight.ordered_in
             && let Some(Inode::Dir(directory)) = self.inodes.get_mut(&dir)

@@ -33,6 +33,8 @@ impl Dice {
 enum Change {
     Write(usize, Bytes),
     Truncate(usize),
+    /// A write up to here that a failed sync dropped: it is in the cache only.
+    Dropped(usize),
 }
 
 #[derive(Clone, Debug, Default)]
@@ -54,6 +56,7 @@ fn apply(bytes: &mut Vec<u8>, change: &Change) {
             bytes[*at..end].copy_from_slice(data);
         }
         Change::Truncate(len) => bytes.resize(*len, 0),
+        Change::Dropped(end) => bytes.resize((*end).max(bytes.len()), 0),
     }
 }
 
@@ -469,6 +472,15 @@ impl Disk {
             DiskOp::Sync { .. } => {
                 self.syncs += 1;
                 if std::mem::take(&mut self.fail_sync) {
+                    // As with Linux: what it did not write passes for written from now on.
+                    for (inode, count) in &issued.covers {
+                        let file = self.files.get_mut(inode).expect("there");
+                        for change in &mut file.changes[file.synced..*count] {
+                            if let Change::Write(at, data) = change {
+                                *change = Change::Dropped(*at + data.len());
+                            }
+                        }
+                    }
                     return Err(DiskError::Failed);
                 }
                 for (inode, count) in &issued.covers {

@@ -567,3 +567,37 @@ fn loses_epochs(mutants: Mutants) {
     }
     assert!(lost > 20, "{lost}");
 }
+
+/// A sync that failed leaves what it did not write in the page cache, and no later sync writes it: the next life writes it again.
+#[test]
+fn what_a_failed_sync_left_is_written_again() {
+    restarts_after_a_failed_sync(Mutants::NONE);
+    assert!(goes_wrong(
+        Mutant::TrustPageCache,
+        restarts_after_a_failed_sync
+    ));
+}
+
+fn restarts_after_a_failed_sync(mutants: Mutants) {
+    let mut kept = 0;
+    for seed in 0..40 {
+        let (mut world, id) = with_log(seed);
+        world.mutants = mutants;
+        let mut sent = 0;
+        for (many, fails) in [(1 + seed % 3, false), (1 + seed % 7, true)] {
+            world.disk.fail_sync = fails;
+            for _ in 0..many {
+                world.put(id, &batch(&long_values(sent, 2), 1000, None));
+                sent += 2;
+            }
+            world.settle();
+        }
+        assert!(world.marked(Mark::DirectoryFenced));
+        let id = world.restart(false);
+        let durable = world.durable(id) as usize;
+        kept += usize::from(durable == sent);
+        let id = world.restart(true);
+        assert_eq!(world.values(id), long_values(0, durable), "seed {seed}");
+    }
+    assert!(kept > 10, "{kept}");
+}
