@@ -26,6 +26,8 @@ pub fn is_hunted(mutant: Mutant) -> bool {
             | Mutant::ForgetProducersOfLostSnapshot
             | Mutant::TrustMarkerOfShorterLog
             | Mutant::DeleteStray
+            | Mutant::TellStartBeforeCheckpoint
+            | Mutant::MakeBeforeNamesakeIsForgotten
             | Mutant::ForgetStartWhileRemoving
             | Mutant::KeepRolledBackSegment
             | Mutant::RetireFrontierTooSoon
