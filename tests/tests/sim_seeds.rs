@@ -6,6 +6,7 @@ use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::Value;
+use trialog_core::mark::Mark;
 use trialog_sim::Options;
 
 /// What is compared of hashes: so many seeds, and of each so much time with faults. Without optimization a minute would take long.
@@ -57,6 +58,17 @@ fn seeds_hold_every_promise() {
         objects.len() as u64,
         trialog_tests::broker::full_or_smoke(10_000, 200)
     );
+    let reached: BTreeSet<&str> = objects
+        .iter()
+        .filter_map(|object| object["marks"].as_object())
+        .flat_map(|marks| marks.keys().map(String::as_str))
+        .collect();
+    // A few in a hundred seeds pause a connection: that none of 200 does says little.
+    let rare = trialog_tests::broker::full_or_smoke(None, Some(Mark::ConnectionPaused));
+    let never =
+        |mark: &Mark| Some(*mark) != rare && !reached.contains(format!("{mark:?}").as_str());
+    let never: Vec<Mark> = Mark::ALL.into_iter().filter(never).collect();
+    assert_eq!(never, [], "rare branches that no seed reached");
 }
 
 /// In a batch, alone in a process of its own, and in this test, which is built without optimization (the binary with it).

@@ -94,6 +94,10 @@ fn progress_bar(many: u64) -> ProgressBar {
 
 fn json(timed: &Timed, duration: Span) -> serde_json::Value {
     let report = &timed.report;
+    let marks = report.marks.iter();
+    let marks: BTreeMap<String, u64> = marks
+        .map(|(mark, times)| (format!("{mark:?}"), *times))
+        .collect();
     serde_json::json!({
         "seed": report.seed,
         "hash": format!("{:016x}", report.hash),
@@ -102,6 +106,7 @@ fn json(timed: &Timed, duration: Span) -> serde_json::Value {
         "simulated_ms": report.simulated_ms,
         "wall_ms": timed.wall_ms.round() as u64,
         "faults": report.faults,
+        "marks": marks,
         "verdict": report.verdict.name(),
         "lacking": report.lacking(),
         "violation": violation_json(report.violation.as_ref(), || {
@@ -371,6 +376,7 @@ mod tests {
                     "faults",
                     "hash",
                     "lacking",
+                    "marks",
                     "operations",
                     "seed",
                     "simulated_ms",
