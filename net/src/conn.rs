@@ -11,7 +11,7 @@ use std::io::{self, IoSlice};
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::{Sender, UnboundedReceiver};
 use tokio::sync::watch;
@@ -20,6 +20,7 @@ use trialog_core::ids::{ConnId, ListenerId};
 use trialog_core::io::{CloseReason, ConnectError, Parts, Token};
 use trialog_core::wire::frame::{FrameDecoder, LENGTH_BYTES};
 
+use self::halves::{ReadSide, WriteSide};
 use crate::frame_memory::{FREE, FrameMemory, Place};
 
 /// The kernel takes at most so many slices at once.
@@ -94,7 +95,7 @@ pub async fn serve(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "connection {conn} keeps Nagle's delay");
     }
-    let (mut reading, mut writing) = tokio::io::split(stream);
+    let (mut reading, mut writing) = halves::split(stream);
     let reason = tokio::select! {
         biased;
         reason = write_all(conn, &mut writing, control.clone(), out, &mail) => reason,
@@ -109,7 +110,7 @@ pub async fn serve(
 }
 
 /// Reads until the peer ends.
-async fn discard(from: &mut ReadHalf<TcpStream>) {
+async fn discard(from: &mut ReadSide) {
     let mut scratch = [0; 4096];
     while matches!(from.read(&mut scratch).await, Ok(n) if n > 0) {}
 }
@@ -118,7 +119,7 @@ async fn discard(from: &mut ReadHalf<TcpStream>) {
 /// leaves the last word to the writing side.
 async fn read_all(
     conn: ConnId,
-    from: &mut ReadHalf<TcpStream>,
+    from: &mut ReadSide,
     mut control: watch::Receiver<Control>,
     mail: &Sender<Mail>,
     memory: &FrameMemory,
@@ -144,6 +145,7 @@ async fn read_all(
         };
         let room = room.saturating_sub(decoder.buffered());
         let mut space = decoder.space(room).limit(room);
+        let reads = (!now.paused || place.is_some()) && wanted.is_none();
         let read = tokio::select! {
             biased;
             changed = control.changed() => match changed {
@@ -154,7 +156,7 @@ async fn read_all(
                 place = Some(given);
                 continue;
             }
-            read = from.read_buf(&mut space), if (!now.paused || place.is_some()) && wanted.is_none() => read,
+            read = read_some(from, &mut space, reads) => read,
             () = sleep_until(overdue_at.unwrap_or_else(Instant::now)), if overdue_at.is_some() => {
                 if memory.is_short() {
                     if let Some(closed) = memory.took_away() {
@@ -205,10 +207,21 @@ async fn read_all(
     }
 }
 
+/// Reads once. If nothing may be read now, waits until the connection is lost: what came before a reset is lost with it, what came
+/// before an orderly end is not.
+async fn read_some(from: &mut ReadSide, space: &mut impl BufMut, reads: bool) -> io::Result<usize> {
+    if reads {
+        from.read_buf(space).await
+    } else {
+        halves::reset(from).await;
+        Err(io::ErrorKind::ConnectionReset.into())
+    }
+}
+
 /// Sends what the driver gives, in order, until the driver gives no more.
 async fn write_all(
     conn: ConnId,
-    to: &mut WriteHalf<TcpStream>,
+    to: &mut WriteSide,
     mut control: watch::Receiver<Control>,
     mut out: UnboundedReceiver<Parts>,
     mail: &Sender<Mail>,
@@ -251,10 +264,7 @@ async fn lost_patience(control: &mut watch::Receiver<Control>) {
 }
 
 /// One gathered write of the front of `slices`; takes off what was written.
-async fn write_some(
-    to: &mut WriteHalf<TcpStream>,
-    slices: &mut VecDeque<Bytes>,
-) -> io::Result<u64> {
+async fn write_some(to: &mut WriteSide, slices: &mut VecDeque<Bytes>) -> io::Result<u64> {
     let gathered: Vec<IoSlice<'_>> = slices
         .iter()
         .take(SLICES_MAX)
@@ -278,6 +288,42 @@ async fn write_some(
         }
     }
     Ok(written as u64)
+}
+
+/// The two sides of a socket.
+#[cfg(not(madsim))]
+mod halves {
+    use tokio::io::Interest;
+    use tokio::net::TcpStream;
+    pub(super) use tokio::net::tcp::{OwnedReadHalf as ReadSide, OwnedWriteHalf as WriteSide};
+
+    pub(super) fn split(stream: TcpStream) -> (ReadSide, WriteSide) {
+        stream.into_split()
+    }
+
+    /// Waits until the connection is reset. Needs no reading.
+    pub(super) async fn reset(from: &mut ReadSide) {
+        while matches!(from.ready(Interest::ERROR).await, Ok(ready) if !ready.is_error()) {}
+    }
+}
+
+/// The two sides of a simulated socket, which does not tell of a reset.
+#[cfg(madsim)]
+mod halves {
+    use std::future::pending;
+    use tokio::io::{ReadHalf, WriteHalf};
+    use tokio::net::TcpStream;
+
+    pub(super) type ReadSide = ReadHalf<TcpStream>;
+    pub(super) type WriteSide = WriteHalf<TcpStream>;
+
+    pub(super) fn split(stream: TcpStream) -> (ReadSide, WriteSide) {
+        tokio::io::split(stream)
+    }
+
+    pub(super) async fn reset(_: &mut ReadSide) {
+        pending().await
+    }
 }
 
 /// Bugs of the shell, put back on purpose, so that its simulation can be judged by whether it finds them.
@@ -321,8 +367,7 @@ mod tests {
         control: watch::Sender<Control>,
         mail: Receiver<Mail>,
         memory: FrameMemory,
-        /// While it lives, the connection may send.
-        _out: UnboundedSender<Parts>,
+        out: UnboundedSender<Parts>,
     }
 
     /// A connection that is paused in the middle of a frame, which fills the memory.
@@ -336,7 +381,7 @@ mod tests {
             paused: false,
             closing: false,
         });
-        let (_out, sending) = mpsc::unbounded_channel();
+        let (out, sending) = mpsc::unbounded_channel();
         let (letters, mail) = mpsc::channel(8);
         let memory = FrameMemory::new(FRAME as u64);
         let serving = serve(
@@ -361,7 +406,7 @@ mod tests {
             control,
             mail,
             memory,
-            _out,
+            out,
         }
     }
 
@@ -392,5 +437,23 @@ mod tests {
         served.control.send_modify(|control| control.paused = false);
         let next = timeout(SOON, served.mail.recv()).await;
         assert!(matches!(next, Ok(Some(Mail::Frames { .. }))), "{next:?}");
+    }
+
+    #[tokio::test]
+    async fn a_reset_is_seen_while_paused() {
+        let mut served = paused_in_a_frame().await;
+        let rest = [0; FRAME - 2 * FREE];
+        served.peer.write_all(&rest).await.unwrap();
+        let told = served.mail.recv().await;
+        assert!(matches!(told, Some(Mail::Frames { .. })), "{told:?}");
+        // A peer that ends without having read what came is reset.
+        let parts = Parts::from(Bytes::from_static(b"unread"));
+        served.out.send(parts).unwrap();
+        let told = served.mail.recv().await;
+        assert!(matches!(told, Some(Mail::Sent { .. })), "{told:?}");
+        served.peer.readable().await.unwrap();
+        drop(served.peer);
+        let told = timeout(SOON, served.mail.recv()).await;
+        assert!(matches!(told, Ok(Some(Mail::Ended { .. }))), "{told:?}");
     }
 }
