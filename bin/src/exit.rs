@@ -45,6 +45,17 @@ pub fn say(line: impl fmt::Display) {
     let _ = writeln!(io::stderr(), "trialog: {line}");
 }
 
+/// A panic anywhere is a broken invariant of ours: nothing may go on as if it held. After `last`, the process ends with exit
+/// code 70.
+pub fn at_panic(last: impl Fn() + Send + Sync + 'static) {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        last();
+        std::process::exit(70);
+    }));
+}
+
 /// Prints what clap says: help is no failure.
 pub fn usage(error: &clap::Error) -> ExitCode {
     // Without a terminal there is nobody to tell.

@@ -15,13 +15,16 @@ use trialog_net::disk::files::FileDisk;
 use trialog_net::driver::{self, Ended, Stop, Witness, World};
 use trialog_net::listen::{self, Listen};
 use trialog_net::machine;
-use trialog_net::recorder::{Origin, Recorder};
+use trialog_net::recorder::{LastPage, Origin, Recorder};
 
 use crate::exit::{self, Failure};
 use crate::format;
 
 /// Frames that have begun to arrive may take so many bytes together, and more where the largest one asks for it.
 const FRAME_MEMORY_MIN: u64 = 256 << 20;
+
+/// The end of the recording, if there is one.
+static LAST_PAGE: OnceLock<LastPage> = OnceLock::new();
 
 /// Where to record.
 #[derive(clap::Args, Clone, Default)]
@@ -72,7 +75,14 @@ pub fn log_to_stderr() {
 
 /// Runs the node to its end.
 pub fn run(serve: Serve) -> Result<(), Failure> {
-    end_on_panic();
+    exit::at_panic(|| {
+        if let Some(page) = LAST_PAGE.get() {
+            page.write();
+        }
+        exit::say(
+            "a broken invariant, which is a bug: please report the lines above. The next start recovers the logs.",
+        );
+    });
     for note in serve.config.notes() {
         tracing::warn!("{note}.");
     }
@@ -145,12 +155,14 @@ async fn node(serve: Serve) -> Result<(), Failure> {
         if let (Ok(()), Some(tell)) = (is_ready.await, serve.ready) {
             tell(&bound);
         }
-        std::future::pending::<Ended>().await
+        std::future::pending().await
     };
-    let ended = tokio::select! {
+    let (ended, disk) = tokio::select! {
         ended = driver::run(node, world) => ended,
         never = tell => never,
     };
+    // Nobody waits for a device that does not answer: its threads, and the locks on the directories, end with the process.
+    std::mem::forget(disk);
     match ended {
         Ended::Halted(Halt::Clean) => {
             tracing::info!("Stopped: everything is synced.");
@@ -191,6 +203,8 @@ fn record(
         recorder.path().display(),
         dir.display()
     );
+    // A process runs one node.
+    let _ = LAST_PAGE.set(recorder.last_page());
     Ok(Some(Box::new(recorder)))
 }
 
@@ -232,16 +246,4 @@ fn signals() -> Result<mpsc::Receiver<Stop>, Failure> {
 fn end_soon() {
     std::thread::sleep(Duration::from_millis(500));
     std::process::exit(1);
-}
-
-/// A panic anywhere is a broken invariant of ours: nothing may go on as if it held.
-fn end_on_panic() {
-    let report = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        report(panic);
-        exit::say(
-            "a broken invariant, which is a bug: please report the lines above. The next start recovers the logs.",
-        );
-        std::process::exit(70);
-    }));
 }

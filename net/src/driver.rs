@@ -41,6 +41,9 @@ const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
 /// A pause after a failed accept: most likely there is no free file descriptor.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// A witness is told when there was nothing to do for so long.
+const IDLE: Duration = Duration::from_millis(200);
+
 /// What the loop steps: [`Node`], or a scripted stand-in in tests.
 pub trait Machine {
     /// See [`Node::step`].
@@ -64,6 +67,8 @@ pub trait Witness: Send {
     fn input(&mut self, now: Now, input: &Input);
     /// After it.
     fn effects(&mut self, now: Now, effects: &[Effect]);
+    /// Between two steps, when there was nothing to do for a moment.
+    fn idle(&mut self);
     /// After the last step.
     fn end(&mut self);
 }
@@ -102,8 +107,9 @@ pub struct World {
     pub ready: Option<oneshot::Sender<()>>,
 }
 
-/// Steps `machine` from [`Input::Start`] until it halts.
-pub async fn run(machine: impl Machine, world: World) -> Ended {
+/// Steps `machine` from [`Input::Start`] until it halts. The disk is given back: to drop it can take as long as a device does not
+/// answer.
+pub async fn run(machine: impl Machine, world: World) -> (Ended, Box<dyn Disk>) {
     let (mail_in, mail) = mpsc::channel(MAIL_MAX);
     let (listening, listened) = watch::channel(());
     let mut acceptors = Vec::new();
@@ -141,7 +147,7 @@ pub async fn run(machine: impl Machine, world: World) -> Ended {
     if let Some(witness) = &mut driver.witness {
         witness.end();
     }
-    ended
+    (ended, driver.disk)
 }
 
 struct Driver<M> {
@@ -217,6 +223,11 @@ impl<M: Machine> Driver<M> {
                     }
                 }
                 () = until(wakeup) => {}
+                () = sleep(IDLE), if self.witness.is_some() => {
+                    if let Some(witness) = &mut self.witness {
+                        witness.idle();
+                    }
+                }
             }
             if self.wakeup().is_some_and(|at| at <= Instant::now()) {
                 self.step(Input::Wakeup);
@@ -500,14 +511,108 @@ async fn connect(token: Token, host: String, port: u16, mail: Sender<Mail>) {
 mod tests {
     use super::*;
 
-    /// The core counts connections by address: it must be able to tell where that ends.
-    #[test]
-    fn a_peer_is_named_by_address_and_port() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Context, Poll};
+
+    fn run_on_tokio<T>(future: impl Future<Output = T>) -> T {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .expect("a runtime");
-        runtime.block_on(async {
+        runtime.block_on(future)
+    }
+
+    /// Halts when it is asked to.
+    struct Idler;
+
+    impl Machine for Idler {
+        fn step(&mut self, _now: Now, input: Input, out: &mut Effects) {
+            if input == Input::Shutdown {
+                let halt = Halt::Fatal("the disk is gone".into());
+                out.push(Effect::Halt { halt });
+            }
+        }
+        fn next_wakeup(&self) -> Option<(time::Instant, Wake)> {
+            None
+        }
+    }
+
+    /// Has a thread that waits for a device that does not answer.
+    struct HungDisk;
+
+    impl Disk for HungDisk {
+        fn submit(&mut self, _ops: &mut Vec<(Token, DiskOp)>, _done: &mut Vec<Completion>) {}
+        fn poll(&mut self, _cx: &mut Context<'_>, _done: &mut Vec<Completion>) -> Poll<()> {
+            Poll::Pending
+        }
+    }
+
+    impl Drop for HungDisk {
+        fn drop(&mut self) {
+            panic!("it would wait for ever");
+        }
+    }
+
+    struct Watcher(Arc<AtomicUsize>);
+
+    impl Witness for Watcher {
+        fn input(&mut self, _now: Now, _input: &Input) {}
+        fn effects(&mut self, _now: Now, _effects: &[Effect]) {}
+        fn idle(&mut self) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+        fn end(&mut self) {}
+    }
+
+    fn world(witness: Option<Box<dyn Witness>>) -> (World, Sender<Stop>) {
+        let (ask, stop) = mpsc::channel(1);
+        let world = World {
+            listeners: Vec::new(),
+            disk: Box::new(HungDisk),
+            stop,
+            connections_max: 1,
+            frame_memory_bytes: 1,
+            witness,
+            ready: None,
+        };
+        (world, ask)
+    }
+
+    #[test]
+    fn a_halt_does_not_wait_for_a_device() {
+        run_on_tokio(async {
+            let (world, ask) = world(None);
+            ask.send(Stop::Gracefully).await.expect("it listens");
+            let (ended, disk) = run(Idler, world).await;
+            std::mem::forget(disk);
+            let halt = Halt::Fatal("the disk is gone".into());
+            assert_eq!(ended, Ended::Halted(halt));
+        });
+    }
+
+    #[test]
+    fn a_witness_learns_that_nothing_happens() {
+        run_on_tokio(async {
+            let told = Arc::new(AtomicUsize::new(0));
+            let (world, ask) = world(Some(Box::new(Watcher(Arc::clone(&told)))));
+            let stop = async {
+                while told.load(Ordering::Relaxed) == 0 {
+                    sleep(Duration::from_millis(10)).await;
+                }
+                ask.send(Stop::Gracefully).await.expect("it listens");
+            };
+            let both = async { tokio::join!(run(Idler, world), stop) };
+            let ended = timeout(Duration::from_secs(10), both).await;
+            let ((_, disk), ()) = ended.expect("it was told");
+            std::mem::forget(disk);
+        });
+    }
+
+    /// The core counts connections by address: it must be able to tell where that ends.
+    #[test]
+    fn a_peer_is_named_by_address_and_port() {
+        run_on_tokio(async {
             let socket = TcpListener::bind("127.0.0.1:0").await.expect("a port");
             let to = socket.local_addr().expect("its address");
             let (mail_in, mut mail) = mpsc::channel(1);

@@ -11,7 +11,7 @@ use trialog_net::recorder::{self, replay::replay};
 use trialog_sim::{Options, Verdict};
 
 use super::{Span, pool};
-use crate::exit::Failure;
+use crate::exit::{self, Failure};
 
 /// What `trialog sim replay` takes.
 #[derive(clap::Args)]
@@ -95,6 +95,11 @@ fn recording(args: &Args) -> Result<(), Failure> {
             args.what
         )));
     }
+    exit::at_panic(|| {
+        exit::say(
+            "a step of the recording broke an invariant, which is a bug: please report the lines above.",
+        );
+    });
     for file in files {
         let name = file.display();
         let bytes = File::open(&file)
@@ -106,7 +111,7 @@ fn recording(args: &Args) -> Result<(), Failure> {
         });
         let replayed = replayed.map_err(|error| Failure::failed(format!("{name}: {error}")))?;
         let torn = match replayed.torn {
-            true => "; its last chunk is cut off, as a killed process leaves it",
+            true => "; its end is cut off, as a killed process leaves it",
             false => "",
         };
         println!(

@@ -2,7 +2,8 @@
 //! the outline of what each step asked for.
 //!
 //! Clients' records are blanked out (their length stays) unless they are to be kept; the core decides on nothing in
-//! them, so a replay asks for the same. A recording survives a killed process up to its last whole chunk.
+//! them, so a replay asks for the same. A recording survives a killed process up to its last whole chunk, and a
+//! panic up to the step that panicked.
 
 pub mod codec;
 pub mod outline;
@@ -16,6 +17,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use trialog_core::io::{Boot, Effect, Input};
@@ -53,15 +55,25 @@ pub struct Origin {
 
 /// Writes one life of a node to a file.
 pub struct Recorder {
+    pages: Arc<Mutex<Pages>>,
+    path: PathBuf,
+    moment: Moment,
+    redactor: Redactor,
+}
+
+/// The file, and what is not in it yet.
+struct Pages {
     file: File,
     path: PathBuf,
     chunk: Writer,
     since: Option<Instant>,
-    moment: Moment,
-    redactor: Redactor,
     /// A recording that cannot be written ends; the node goes on.
-    failed: bool,
+    ended: bool,
 }
+
+/// The end of a recording, for a process that is about to end by a panic.
+#[derive(Clone)]
+pub struct LastPage(Arc<Mutex<Pages>>);
 
 impl Recorder {
     /// Starts a new recording in `dir`, which is made if it is missing.
@@ -71,20 +83,23 @@ impl Recorder {
     pub fn create(dir: &Path, origin: &Origin) -> io::Result<Recorder> {
         std::fs::create_dir_all(dir)?;
         let nth = recordings(dir)?.len() + 1;
-        let (file, path) = fresh_file(dir, nth)?;
-        let mut recorder = Recorder {
+        let (mut file, path) = fresh_file(dir, nth)?;
+        file.write_all(MAGIC)?;
+        let mut pages = Pages {
             file,
-            path,
+            path: path.clone(),
             chunk: Writer::default(),
             since: None,
+            ended: false,
+        };
+        origin.put(&mut pages.chunk);
+        pages.flush();
+        Ok(Recorder {
+            pages: Arc::new(Mutex::new(pages)),
+            path,
             moment: Moment::default(),
             redactor: Redactor::new(origin.payloads),
-            failed: false,
-        };
-        recorder.file.write_all(MAGIC)?;
-        origin.put(&mut recorder.chunk);
-        recorder.flush();
-        Ok(recorder)
+        })
     }
 
     /// Where it records.
@@ -93,13 +108,41 @@ impl Recorder {
         &self.path
     }
 
+    /// What can still be written when the process ends by a panic.
+    #[must_use]
+    pub fn last_page(&self) -> LastPage {
+        LastPage(Arc::clone(&self.pages))
+    }
+}
+
+impl LastPage {
+    /// Writes what there is, with the step that goes on: the recording ends with it.
+    pub fn write(&self) {
+        // Not for ever: the thread that panicked may be the one that records.
+        for _ in 0..20 {
+            if let Ok(mut pages) = self.0.try_lock() {
+                pages.flush();
+                pages.ended = true;
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+impl Pages {
+    fn of(shared: &Mutex<Pages>) -> MutexGuard<'_, Pages> {
+        // A panic ends the process.
+        shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn flush(&mut self) {
         self.since = None;
-        if self.failed || self.chunk.is_empty() {
+        if self.ended || self.chunk.is_empty() {
             return;
         }
         if let Err(error) = self.file.write_all(&self.chunk.take_chunk()) {
-            self.failed = true;
+            self.ended = true;
             tracing::error!(
                 "The recording {} ends here: {error}. The node goes on.",
                 self.path.display()
@@ -110,35 +153,41 @@ impl Recorder {
 
 impl Witness for Recorder {
     fn input(&mut self, now: Now, input: &Input) {
-        if self.failed {
+        let blank = self.redactor.input(input);
+        let mut pages = Pages::of(&self.pages);
+        if pages.ended {
             return;
         }
-        if self.since.is_none() {
-            self.since = Some(now.mono);
-        }
-        self.moment.put(now, &mut self.chunk);
-        self.chunk.blank(self.redactor.input(input));
-        input.put(&mut self.chunk);
+        pages.since.get_or_insert(now.mono);
+        self.moment.put(now, &mut pages.chunk);
+        pages.chunk.blank(blank);
+        input.put(&mut pages.chunk);
     }
 
     fn effects(&mut self, now: Now, effects: &[Effect]) {
-        if self.failed {
+        let outlines: Vec<Outline> = effects
+            .iter()
+            .map(|effect| Outline::of(effect, &mut self.redactor))
+            .collect();
+        let mut pages = Pages::of(&self.pages);
+        if pages.ended {
             return;
         }
-        self.chunk.number(effects.len() as u64);
-        for effect in effects {
-            Outline::of(effect, &mut self.redactor).put(&mut self.chunk);
-        }
-        let old = self
+        outlines.put(&mut pages.chunk);
+        let old = pages
             .since
             .is_some_and(|since| now.mono - since >= CHUNK_AGE);
-        if old || self.chunk.len() >= CHUNK_BYTES {
-            self.flush();
+        if old || pages.chunk.len() >= CHUNK_BYTES {
+            pages.flush();
         }
     }
 
+    fn idle(&mut self) {
+        Pages::of(&self.pages).flush();
+    }
+
     fn end(&mut self) {
-        self.flush();
+        Pages::of(&self.pages).flush();
     }
 }
 

@@ -24,7 +24,7 @@ pub struct Replayed {
     pub effects: u64,
     /// Bytes of the recording that were read.
     pub bytes: u64,
-    /// Did the recording end in the middle of a chunk? A killed process leaves that.
+    /// Did the recording end in the middle of a chunk or of a step? A killed process leaves that.
     pub torn: bool,
     /// The release that recorded.
     pub version: String,
@@ -192,9 +192,14 @@ impl<M: Machine> Life<M> {
         let foreign = |_| ReplayError::Foreign;
         let now = self.moment.take(from).map_err(foreign)?;
         let input = Input::take(from).map_err(foreign)?;
-        let recorded = Vec::<Outline>::take(from).map_err(foreign)?;
         self.redactor.input(&input);
         self.machine.step(now, input.clone(), &mut self.out);
+        if from.is_empty() {
+            // The recorded step did not end: a panic in it would have come again by now.
+            replayed.torn = true;
+            return Ok(());
+        }
+        let recorded = Vec::<Outline>::take(from).map_err(foreign)?;
         self.out.events.clear();
         let effects = std::mem::take(&mut self.out.effects);
         let mut outlines = Vec::with_capacity(effects.len());
@@ -235,7 +240,7 @@ fn next_chunk(
         .split_first_chunk::<4>()
         .and_then(|(len, rest)| Some((*len, *rest.first_chunk::<8>()?)))
     else {
-        replayed.torn = !header.is_empty();
+        replayed.torn |= !header.is_empty();
         return Ok(None);
     };
     let damaged = ReplayError::Damaged {

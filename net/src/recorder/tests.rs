@@ -377,6 +377,48 @@ fn what_a_killed_process_leaves_replays_up_to_its_last_whole_chunk() {
 }
 
 #[test]
+fn the_step_that_panicked_is_the_last_that_is_lived_again() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut recorder = Recorder::create(dir.path(), &origin(false)).expect("it starts");
+    let path = recorder.path().to_owned();
+    let now = Now::default();
+    let steps = || again(&std::fs::read(&path).expect("the recording"), None);
+    recorder.input(now, &Input::Wakeup);
+    recorder.effects(now, &[]);
+    assert_eq!(steps().expect("it replays").steps, 0, "not written yet");
+    recorder.idle();
+    let replayed = steps().expect("it replays");
+    assert_eq!((replayed.steps, replayed.torn), (1, false));
+
+    let (conn, frame) = (CONN, produced(4));
+    recorder.input(now, &Input::Frame { conn, frame });
+    recorder.last_page().write();
+    // Whatever else happens until the process has ended.
+    recorder.effects(now, &[]);
+    recorder.end();
+    let replayed = steps().expect("it replays");
+    assert_eq!((replayed.steps, replayed.torn), (1, true));
+    let bytes = std::fs::read(&path).expect("the recording");
+    assert!(!contains(&bytes, &SECRET[..12]), "records are blanked out");
+    let mut seen = Vec::new();
+    let watched = replay(&bytes[..], |_| Ok(Watched(&mut seen)));
+    watched.expect("it replays");
+    assert!(matches!(seen[..], [Input::Wakeup, Input::Frame { .. }]));
+}
+
+/// Asks for nothing.
+struct Watched<'a>(&'a mut Vec<Input>);
+
+impl Machine for Watched<'_> {
+    fn step(&mut self, _now: Now, input: Input, _out: &mut Effects) {
+        self.0.push(input);
+    }
+    fn next_wakeup(&self) -> Option<(Instant, Wake)> {
+        None
+    }
+}
+
+#[test]
 fn a_damaged_recording_is_not_taken_for_one_that_ended_there() {
     let (_dir, _path, mut bytes) = recorded(false, 100);
     let whole = again(&bytes, None).expect("it replays");

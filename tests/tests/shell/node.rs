@@ -74,7 +74,7 @@ async fn serve(config: Config, volume: Volume, seed: u64) {
         witness: None,
         ready: None,
     };
-    let ended = driver::run(Node::new(config, [seed as u8; 32], boot), world).await;
+    let (ended, _disk) = driver::run(Node::new(config, [seed as u8; 32], boot), world).await;
     panic!("nobody asked it to stop: {ended:?}");
 }
 
