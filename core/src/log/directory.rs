@@ -532,10 +532,7 @@ impl LogStore {
                 at: 0,
                 data: Parts::from(header),
             })],
-            vec![must(DiskOp::Sync {
-                root,
-                files: vec![file],
-            })],
+            // What is in it the first round syncs, which is the first to need it.
             self.sync_dir(cx, root),
         ]
     }

@@ -141,10 +141,8 @@ impl LogStore {
                 at: 0,
                 data: Parts::from(metadata),
             })],
-            vec![must(DiskOp::Sync {
-                root,
-                files: vec![meta_file, file],
-            })],
+            // The segment holds nothing yet: the round that promises its first batch syncs it.
+            vec![self.sync_file(dir, meta_file)],
             vec![must(DiskOp::Rename {
                 dir: handle,
                 from: aside,

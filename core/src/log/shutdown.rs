@@ -274,14 +274,14 @@ impl LogStore {
             }
             let root = directory.root;
             let file = name(checkpoint::CLEAN_SHUTDOWN);
-            let mut stages = self.new_file(dir, root, &file, Bytes::from(content.clone()));
-            stages.push(self.sync_dir(cx, root));
+            let stages = self.new_file(dir, root, &file, Bytes::from(content.clone()));
             self.begin_plan(cx, dir, stages, Then::MarkedClean);
         }
         self.stopped_when_marked();
     }
 
-    /// The marker is durable: the frontier files have served.
+    /// The marker is there: the frontier files have served, since the checkpoints say that everything was synced. One sync covers
+    /// the marker's name and theirs.
     pub(super) fn on_marked_clean(&mut self, cx: &mut Cx<'_>, dir: usize) {
         let directory = &mut self.dirs[dir];
         let root = directory.root;

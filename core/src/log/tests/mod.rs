@@ -800,7 +800,7 @@ fn a_stop_does_not_wait_for_the_logs_of_a_directory_that_fails() {
 #[test]
 fn a_stop_does_not_wait_for_what_found_no_room_in_a_directory_that_fails() {
     let mut found_no_room = 0;
-    for seed in 0..200 {
+    for seed in 0..300 {
         let (mut world, _) = world_with_two_directories(seed);
         world.start();
         for topic in ["t", "u", "v", "w"] {
