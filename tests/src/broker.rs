@@ -290,6 +290,11 @@ impl Setup {
 
     /// Formats the log directory.
     pub fn format(&self) {
+        self.try_format().unwrap_or_else(|why| panic!("{why}"));
+    }
+
+    /// Formats the log directory; the error is what the command said.
+    pub fn try_format(&self) -> Result<(), String> {
         const CLUSTER: &str = "dHJpYWxvZy10ZXN0cy0wMQ";
         let config = self.config();
         let mut command = match self.kind {
@@ -309,10 +314,11 @@ impl Setup {
                 command.args(["--feature", &format!("{feature}=0")]);
             }
         }
-        run(
-            command.args(["-t", CLUSTER, "-c"]).arg(&config),
-            Duration::from_secs(60),
-        );
+        command.args(["-t", CLUSTER, "-c"]).arg(&config);
+        match finish(&mut command, Duration::from_secs(60)) {
+            (status, ..) if status.success() => Ok(()),
+            (status, out, err) => Err(format!("{status}: {command:?}\n{out}\n{err}")),
+        }
     }
 
     fn command(&self) -> Command {
@@ -450,13 +456,19 @@ impl Broker {
         }
     }
 
-    /// SIGTERM, and how it ended.
-    pub fn stop(&mut self) -> (ExitStatus, Duration) {
-        let mut child = self.child.take().expect("the broker runs");
-        let began = Instant::now();
-        let pid = rustix::process::Pid::from_child(&child);
+    /// SIGTERM, without waiting for the end.
+    pub fn begin_stop(&self) {
+        let child = self.child.as_ref().expect("the broker runs");
+        let pid = rustix::process::Pid::from_child(child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM)
             .expect("signal our child");
+    }
+
+    /// SIGTERM, and how it ended.
+    pub fn stop(&mut self) -> (ExitStatus, Duration) {
+        let began = Instant::now();
+        self.begin_stop();
+        let mut child = self.child.take().expect("the broker runs");
         let Some(status) = wait(&mut child, Duration::from_secs(60)) else {
             let _ = child.kill();
             let _ = child.wait();

@@ -141,22 +141,39 @@ fn shared_memory_maps_are_synced_with_their_file() {
         .expect("create");
     file.set_len(8192).expect("extend");
     sync_directory(&fs, "");
-    // SAFETY: a fresh shared map of an open file; it is written inside its bounds and unmapped before it is used again.
-    unsafe {
-        let map = libc::mmap(
-            std::ptr::null_mut(),
-            8192,
-            libc::PROT_READ | libc::PROT_WRITE,
-            libc::MAP_SHARED,
-            file.as_raw_fd(),
-            0,
-        );
-        assert_ne!(map, libc::MAP_FAILED, "{}", std::io::Error::last_os_error());
-        map.cast::<u8>().add(5000).write(9);
-        assert_eq!(libc::msync(map, 8192, libc::MS_SYNC), 0);
-        map.cast::<u8>().add(5001).write(9);
-        libc::munmap(map, 8192);
-    }
+    // In a process of its own: who waits for the write-back of a map holds up its whole address space, and here that is the file system's.
+    // SAFETY: the child makes system calls only, and uses a fresh shared map of an open file inside its bounds until it is unmapped.
+    let child = unsafe {
+        let child = libc::fork();
+        if child == 0 {
+            let map = libc::mmap(
+                std::ptr::null_mut(),
+                8192,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED,
+                file.as_raw_fd(),
+                0,
+            );
+            if map == libc::MAP_FAILED {
+                libc::_exit(1);
+            }
+            map.cast::<u8>().add(5000).write(9);
+            let synced = libc::msync(map, 8192, libc::MS_SYNC);
+            map.cast::<u8>().add(5001).write(9);
+            libc::munmap(map, 8192);
+            libc::_exit(synced);
+        }
+        child
+    };
+    let mut status = -1;
+    // SAFETY: the child is ours, and the status outlives the call.
+    let reaped = unsafe { libc::waitpid(child, &raw mut status, 0) };
+    assert_eq!(
+        (reaped, status),
+        (child, 0),
+        "{}",
+        std::io::Error::last_os_error()
+    );
     drop(file);
     lose(&mut fs);
     let bytes = fs::read(fs.path().join("m")).expect("read");

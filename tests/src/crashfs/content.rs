@@ -169,6 +169,29 @@ impl Content {
         self.durable.length = self.now.length;
     }
 
+    /// What is left if everything up to the last truncate survives, and nothing from it on; without one everything.
+    pub fn untruncated(&self) -> Sparse {
+        let mut image = self.durable.clone();
+        let mut length = image.len();
+        let cuts = |change: &Change, length: u64| matches!(change, Change::Resize { length: to } if *to < length);
+        let mut lengths = Vec::new();
+        for change in &self.pending {
+            lengths.push(cuts(change, length));
+            length = match change {
+                Change::Write { offset, bytes } => length.max(offset + bytes.len() as u64),
+                Change::Resize { length } => *length,
+            };
+        }
+        let last = lengths.iter().rposition(|cut| *cut);
+        for change in &self.pending[..last.unwrap_or(self.pending.len())] {
+            match change {
+                Change::Write { offset, bytes } => image.write(*offset, bytes),
+                Change::Resize { length } => image.resize(*length),
+            }
+        }
+        image
+    }
+
     /// What is left if of the changes that touch sector `s` the first `sector(s, n)` of all `n` survive, and of the `n` changes of
     /// the length the first `length(n)`.
     pub fn torn(

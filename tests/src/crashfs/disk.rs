@@ -22,13 +22,46 @@ pub enum SyncKind {
     Directory,
 }
 
-/// A rule for syncs that are answered and not done: how a test shows that it would notice their absence.
+/// A rule for some syncs: how a test shows that it would notice their absence.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Deaf {
-    /// Which syncs.
+pub struct Rule {
+    /// Of files or of directories.
     pub kind: SyncKind,
-    /// Of paths below the root that end so (empty: of all).
+    /// Of paths that end so, a `/` before the first component: `/` is the root alone, an empty text every path.
     pub suffix: String,
+    /// What becomes of them.
+    pub what: Missing,
+    /// How many there have been since the rule was set.
+    heard: u64,
+}
+
+impl Rule {
+    /// A rule that has seen nothing yet.
+    pub fn new(kind: SyncKind, suffix: &str, what: Missing) -> Rule {
+        Rule {
+            kind,
+            suffix: suffix.to_owned(),
+            what,
+            heard: 0,
+        }
+    }
+}
+
+/// Which syncs of a rule are not done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// All of them, until the rules are cleared. They are answered all the same.
+    Every,
+    /// So many from the `nth` on, counted from 0, until the next cut. They are answered; the next one, which would do their work, finds
+    /// the disk frozen.
+    These {
+        /// The first of them.
+        nth: u64,
+        /// How many.
+        count: u64,
+    },
+    /// From this one on, counted from 0, until the next cut: the disk is frozen when it is asked for.
+    Freeze(u64),
 }
 
 /// What becomes of the unsynced changes of one file.
@@ -42,6 +75,12 @@ pub enum Fate {
     TornBySector,
     /// Each page on its own.
     TornByPage,
+    /// The length is kept, the bytes are not: where there were none before, zeros.
+    Hollow,
+    /// Written back from the beginning, but no further than so many pages.
+    FirstPages(u64),
+    /// All kept up to the last truncate, which is lost with what came after it.
+    Untruncated,
 }
 
 /// What becomes of the unsynced changes of directories.
@@ -55,6 +94,8 @@ pub enum Entries {
     Prefix,
     /// Any, each name at some moment of its history.
     Subset,
+    /// Those alone that concern a name with this text in it.
+    Only(&'static str),
 }
 
 /// How a cut strikes. `None`: drawn from the seed, for each file anew.
@@ -99,6 +140,8 @@ pub struct CutReport {
     pub entries_pending: usize,
     /// Of them, those that the cut undid.
     pub entries_lost: usize,
+    /// Syncs that a rule ignored since the cut before.
+    pub syncs_ignored: u64,
 }
 
 /// What one inode is.
@@ -136,7 +179,9 @@ pub struct Disk {
     places: BTreeMap<u64, (u64, String)>,
     pending: Vec<EntryChange>,
     next: u64,
-    deaf: Vec<Deaf>,
+    rules: Vec<Rule>,
+    /// A rule has frozen the disk: what is asked for from now on is not done.
+    frozen: bool,
     heard: BTreeMap<(SyncKind, String), u64>,
     ignored: u64,
     operations: u64,
@@ -155,7 +200,8 @@ impl Default for Disk {
             places: BTreeMap::new(),
             pending: Vec::new(),
             next: ROOT + 1,
-            deaf: Vec::new(),
+            rules: Vec::new(),
+            frozen: false,
             heard: BTreeMap::new(),
             ignored: 0,
             operations: 0,
@@ -345,9 +391,19 @@ impl Disk {
         Ok(())
     }
 
-    /// Adds a rule for syncs to be ignored.
-    pub fn ignore(&mut self, rule: Deaf) {
-        self.deaf.push(rule);
+    /// Adds a rule for syncs.
+    pub fn add_rule(&mut self, rule: Rule) {
+        self.rules.push(rule);
+    }
+
+    /// Every sync is done again.
+    pub fn clear_rules(&mut self) {
+        self.rules.clear();
+    }
+
+    /// Has a rule frozen the disk?
+    pub fn is_frozen(&self) -> bool {
+        self.frozen
     }
 
     /// Path of an inode below the root, as it was last named.
@@ -380,13 +436,27 @@ impl Disk {
     fn hears(&mut self, kind: SyncKind, ino: u64) -> bool {
         self.operations += 1;
         let path = self.path(ino);
-        let deaf = self
-            .deaf
-            .iter()
-            .any(|rule| rule.kind == kind && path.ends_with(&rule.suffix));
+        let (mut ignored, mut frozen) = (false, false);
+        let shown = format!("/{path}");
+        for rule in &mut self.rules {
+            if rule.kind != kind || !shown.ends_with(&rule.suffix) {
+                continue;
+            }
+            let nth = rule.heard;
+            rule.heard += 1;
+            match rule.what {
+                Missing::Every => ignored = true,
+                Missing::These { nth: first, count } => {
+                    ignored |= (first..first + count).contains(&nth);
+                    frozen |= nth >= first + count;
+                }
+                Missing::Freeze(from) => frozen |= nth >= from,
+            }
+        }
         *self.heard.entry((kind, path)).or_insert(0) += 1;
-        self.ignored += u64::from(deaf);
-        !deaf
+        self.frozen |= frozen;
+        self.ignored += u64::from(ignored && !frozen);
+        !ignored && !frozen
     }
 
     /// `fsync` or `fdatasync` of a file: its bytes and length, not its name.
@@ -459,6 +529,7 @@ impl Disk {
     pub fn after_cut(&self, plan: Plan) -> (Disk, CutReport) {
         let mut report = CutReport {
             entries_pending: self.pending.len(),
+            syncs_ignored: self.ignored,
             ..CutReport::default()
         };
         let mut left = self.clone();
@@ -485,6 +556,7 @@ impl Disk {
                             .iter()
                             .any(|(d, n, _)| undone.contains(&(*d, n.clone())))
                 }
+                Entries::Only(text) => change.names.iter().any(|(_, n, _)| n.contains(text)),
             };
             if survives {
                 left.settle(change);
@@ -508,6 +580,8 @@ impl Disk {
         left.sweep();
         left.heard.clear();
         left.ignored = 0;
+        left.frozen = false;
+        left.rules.retain(|rule| rule.what == Missing::Every);
         (left, report)
     }
 
@@ -554,6 +628,13 @@ fn struck(content: &Content, plan: Plan, ino: u64) -> Sparse {
             |s, n| draw(seed, &[8, ino, s / (PAGE / SECTOR)]) as usize % (n + 1),
             length,
         ),
+        Fate::Hollow => content.torn(|_, _| 0, |n| n),
+        Fate::FirstPages(pages) => {
+            let mut image = content.now().clone();
+            image.resize(image.len().min(pages * PAGE));
+            image
+        }
+        Fate::Untruncated => content.untruncated(),
     }
 }
 
@@ -711,10 +792,7 @@ mod tests {
     #[test]
     fn ignored_syncs_are_counted_and_do_nothing() {
         let mut disk = Disk::default();
-        disk.ignore(Deaf {
-            kind: SyncKind::File,
-            suffix: ".log".into(),
-        });
+        disk.add_rule(Rule::new(SyncKind::File, ".log", Missing::Every));
         let (log, other) = (
             file(&mut disk, "0.log", b"x"),
             file(&mut disk, "0.index", b"y"),
@@ -731,13 +809,73 @@ mod tests {
         assert_eq!(disk.ignored(), 1);
         assert_eq!(disk.syncs()[&(SyncKind::File, "0.log".to_owned())], 1);
         let mut deaf = Disk::default();
-        deaf.ignore(Deaf {
-            kind: SyncKind::Directory,
-            suffix: String::new(),
-        });
+        deaf.add_rule(Rule::new(SyncKind::Directory, "", Missing::Every));
         file(&mut deaf, "a", b"x");
         deaf.sync_directory(ROOT).expect("sync");
         assert_eq!(names(&cut(&deaf)), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn one_missing_sync_is_not_made_up_for() {
+        let mut disk = Disk::default();
+        let ino = disk.create(ROOT, "a", false).expect("create").ino;
+        disk.sync_directory(ROOT).expect("sync");
+        let second = Missing::These { nth: 1, count: 1 };
+        disk.add_rule(Rule::new(SyncKind::File, "/a", second));
+        for bytes in [b"1", b"2"] {
+            assert!(!disk.is_frozen());
+            disk.write(ino, 0, bytes).expect("write");
+            disk.sync_file(ino).expect("sync");
+        }
+        disk.sync_file(ino).expect("answered by nobody");
+        assert!(disk.is_frozen(), "what would do its work comes too late");
+        let (mut after, report) = disk.after_cut(Plan::lost());
+        assert_eq!(
+            (bytes(&after, "a"), report.syncs_ignored),
+            (b"1".to_vec(), 1)
+        );
+        for _ in 0..3 {
+            after.sync_file(ino).expect("sync");
+        }
+        assert!(!after.is_frozen(), "the rule ended with the power");
+        after.add_rule(Rule::new(SyncKind::Directory, "/", Missing::Freeze(0)));
+        after.sync_file(ino).expect("sync");
+        assert!(!after.is_frozen());
+        after.sync_directory(ROOT).expect("sync");
+        assert!(after.is_frozen());
+    }
+
+    #[test]
+    fn chosen_ruin_is_as_chosen() {
+        let mut disk = Disk::default();
+        let ino = file(&mut disk, "a", &[1; 5000]);
+        file(&mut disk, "b", b"x");
+        let fate = |disk: &Disk, fate, entries| {
+            let plan = Plan {
+                seed: 0,
+                data: Some(fate),
+                entries: Some(entries),
+            };
+            disk.after_cut(plan).0
+        };
+        let hollow = fate(&disk, Fate::Hollow, Entries::Only("a"));
+        assert_eq!(
+            (names(&hollow), bytes(&hollow, "a")),
+            (vec!["a"], vec![0; 5000])
+        );
+        let begun = fate(&disk, Fate::FirstPages(1), Entries::Kept);
+        assert_eq!(
+            (bytes(&begun, "a"), bytes(&begun, "b")),
+            (vec![1; 4096], b"x".to_vec())
+        );
+        disk.resize(ino, 10).expect("truncate");
+        disk.write(ino, 10, &[2; 5]).expect("write");
+        let back = fate(&disk, Fate::Untruncated, Entries::Kept);
+        assert_eq!(
+            bytes(&back, "a"),
+            [1; 5000],
+            "the truncate and what followed is lost"
+        );
     }
 
     /// Every state that a name may be found in after a cut, over many seeds.

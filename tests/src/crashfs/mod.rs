@@ -8,5 +8,5 @@ pub mod content;
 pub mod disk;
 pub mod mount;
 
-pub use disk::{CutReport, Deaf, Disk, Entries, Fate, Plan, SyncKind};
+pub use disk::{CutReport, Disk, Entries, Fate, Missing, Plan, Rule, SyncKind};
 pub use mount::CrashFs;

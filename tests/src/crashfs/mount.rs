@@ -4,7 +4,7 @@
 //! kernel writes back at their sync, unmap or leisure, as it does anywhere. `syncfs` is not passed on to FUSE by the kernel, so that
 //! here it makes nothing durable. After a cut the kernel's caches are gone too: the file system is mounted anew.
 
-use super::disk::{CutReport, Deaf, Disk, Plan, ROOT, Stat, SyncKind};
+use super::disk::{CutReport, Disk, Missing, Plan, ROOT, Rule, Stat, SyncKind};
 use fuser::{
     BackgroundSession, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation,
     INodeNo, InitFlags, KernelConfig, LockOwner, MountOption, OpenFlags, RenameFlags, ReplyAttr,
@@ -32,6 +32,19 @@ struct State {
     hold_at: Option<u64>,
     /// The power is off: nothing that still arrives counts.
     off: bool,
+}
+
+impl State {
+    /// Is an operation answered that comes only now?
+    fn answers(&self) -> bool {
+        let held = self.hold_at.is_some_and(|at| self.disk.operations() >= at);
+        !held && !self.disk.is_frozen()
+    }
+
+    /// May operations be waiting?
+    fn holds(&self) -> bool {
+        self.hold_at.is_some() || self.disk.is_frozen()
+    }
 }
 
 /// A mounted crash file system; unmounted and forgotten when dropped.
@@ -79,10 +92,34 @@ impl CrashFs {
 
     /// Ignores syncs from now on, across cuts.
     pub fn ignore(&self, kind: SyncKind, suffix: &str) {
-        self.state().disk.ignore(Deaf {
-            kind,
-            suffix: suffix.to_owned(),
-        });
+        self.add_rule(Rule::new(kind, suffix, Missing::Every));
+    }
+
+    /// Some syncs are not done from now on.
+    pub fn add_rule(&self, rule: Rule) {
+        self.state().disk.add_rule(rule);
+    }
+
+    /// Every sync is done from now on.
+    pub fn clear_rules(&self) {
+        self.state().disk.clear_rules();
+    }
+
+    /// A file as a reader sees it, also while nothing is answered.
+    pub fn read(&self, path: &str) -> io::Result<Vec<u8>> {
+        let disk = &self.state().disk;
+        let mut found = disk.stat(ROOT);
+        for name in path.split('/') {
+            found = found.and_then(|directory| disk.lookup(directory.ino, name));
+        }
+        found
+            .and_then(|file| disk.read(file.ino, 0, file.length as usize))
+            .map_err(io::Error::from_raw_os_error)
+    }
+
+    /// Is nothing answered any more, by a hold or by a rule?
+    pub fn is_frozen(&self) -> bool {
+        !self.state().answers()
     }
 
     /// From now on files grow by so many bytes at most; `None`: without end.
@@ -133,7 +170,7 @@ impl CrashFs {
     /// moment of the cut is fixed if operations are held, else before.
     pub fn power_cut(&mut self, plan: Plan, kill: impl FnOnce()) -> io::Result<CutReport> {
         // A held operation is answered with an error, but the killed process never returns from the call to see it.
-        if self.state().hold_at.is_some() {
+        if self.state().holds() {
             let frozen = std::thread::spawn({
                 let shared = self.shared.clone();
                 move || {
@@ -211,25 +248,30 @@ impl Shared {
             .expect("no thread of the file system panics with the lock")
     }
 
+    /// Waits until operations are answered, or the power is off.
+    fn awaited<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        if state.answers() {
+            return state;
+        }
+        self.changed.notify_all();
+        self.changed
+            .wait_while(state, |state| !state.off)
+            .expect("no thread of the file system panics with the lock")
+    }
+
     /// Runs an operation on the disk, unless the power is off.
     fn with<T>(&self, operation: impl FnOnce(&mut Disk) -> Result<T, i32>) -> Result<T, Errno> {
-        let mut state = self.state();
-        if state
-            .hold_at
-            .is_some_and(|at| state.disk.operations() >= at)
-        {
-            self.changed.notify_all();
-            state = self
-                .changed
-                .wait_while(state, |state| !state.off)
-                .expect("no thread of the file system panics with the lock");
-        }
+        let mut state = self.awaited(self.state());
         if state.off {
             return Err(Errno::EIO);
         }
         let result = operation(&mut state.disk);
-        if state.hold_at.is_some() {
+        if state.holds() {
             self.changed.notify_all();
+        }
+        // What froze the disk is not done itself.
+        if state.disk.is_frozen() && self.awaited(state).off {
+            return Err(Errno::EIO);
         }
         result.map_err(Errno::from_i32)
     }
