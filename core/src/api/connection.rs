@@ -324,6 +324,26 @@ impl Connections {
         self.limits.answer_bytes.saturating_sub(self.unsent)
     }
 
+    /// Bytes that requests may still hold within their budget.
+    #[must_use]
+    pub fn request_room(&self) -> u64 {
+        self.limits.request_bytes.saturating_sub(self.held)
+    }
+
+    /// A request in work holds so much more than its frame, until it is answered.
+    pub fn hold(&mut self, request: RequestId, bytes: u64) {
+        let conn = self.owners.get(&request);
+        let connection = conn.and_then(|conn| self.connections.get_mut(conn));
+        let running = connection.and_then(|connection| {
+            let at = connection.running.binary_search_by_key(&request, |r| r.id);
+            connection.running.get_mut(at.ok()?)
+        });
+        if let Some(running) = running {
+            running.bytes += bytes;
+            self.held += bytes;
+        }
+    }
+
     /// The next request that may begin, of the connections in turn.
     pub fn begin(&mut self, out: &mut Effects) -> Option<Begin> {
         loop {

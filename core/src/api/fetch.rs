@@ -2,7 +2,8 @@
 //!
 //! Owns a fetch from its arrival to its answer. A fetch that has too little waits on its partitions and is woken by the ones that
 //! move, never by a scan; one whose records must come from disk waits for those reads. It takes what room for answers is free and
-//! at least one batch: nothing waits for room while it holds some. Decides no rule of a partition.
+//! at least one batch: nothing waits for room while it holds some. One of many partitions that waits counts with what it holds, and is
+//! answered at once if requests have no room for that. Decides no rule of a partition.
 
 use std::collections::BTreeMap;
 
@@ -32,6 +33,9 @@ const NO_STORAGE_ERROR_UNTIL: i16 = 5;
 const READ_COMMITTED: i8 = 1;
 /// Up to this version an error of the whole fetch is told of each partition, too.
 const PARTITIONS_TOLD_UNTIL: i16 = 12;
+
+/// What a partition of a fetch that waits takes in memory, in bytes, generously.
+const WAITING_PARTITION_BYTES: u64 = 512;
 
 /// A fetch in work.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -155,6 +159,8 @@ impl Api {
         let look = self.look(rooms, cx, &mut wait);
         let patient =
             request.max_wait_ms > 0 && anything && due == 0 && !self.connections.is_gone(asked.id);
+        // A large one waits only if there is room for it: it holds many times its frame.
+        let patient = patient && wait.large_bytes() <= self.connections.request_room();
         if wait.reading > 0 {
             self.requests.insert(asked.id, Waiting::Fetch(wait));
         } else if patient && look.bytes < wait.min_bytes && !look.urgent {
@@ -193,6 +199,7 @@ impl Api {
     }
 
     fn await_data(&mut self, rooms: &mut Rooms, mut wait: FetchWait) {
+        self.connections.hold(wait.asked.id, wait.large_bytes());
         let session = wait.context.session();
         if let Some(id) = session {
             self.session_waits.insert(id, wait.asked.id);
@@ -486,6 +493,16 @@ impl Api {
 }
 
 impl FetchWait {
+    /// What it holds beside its frame while it waits, if that is worth counting. In a session it never is.
+    fn large_bytes(&self) -> u64 {
+        let partitions = self.slots.len();
+        if partitions > LOOKED_AT {
+            partitions as u64 * WAITING_PARTITION_BYTES
+        } else {
+            0
+        }
+    }
+
     /// Tells what it wants and what it has come to.
     pub(super) fn describe(&self, out: &mut Situation) {
         out.number(1);

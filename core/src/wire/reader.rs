@@ -25,6 +25,8 @@ pub const ARRAY_BYTES_BASE: usize = 64 * 1024;
 /// … and this many times the bytes of the frame. An honest frame stays far below: it takes a frame of nothing but
 /// empty strings to reach 16.
 pub const ARRAY_BYTES_PER_FRAME_BYTE: usize = 16;
+/// … and never more than this. What makes an honest frame large is records, which are slices of it.
+pub const ARRAY_BYTES_MAX: usize = 512 * 1024 * 1024;
 
 /// The least that a tagged field takes: tag and size.
 const TAGGED_FIELD_BYTES_MIN: usize = 2;
@@ -111,7 +113,8 @@ impl Reader {
             at: 0,
             end,
             allowance: ARRAY_BYTES_BASE
-                .saturating_add(end.saturating_mul(ARRAY_BYTES_PER_FRAME_BYTE)),
+                .saturating_add(end.saturating_mul(ARRAY_BYTES_PER_FRAME_BYTE))
+                .min(ARRAY_BYTES_MAX),
         }
     }
 
@@ -656,6 +659,14 @@ mod tests {
         let mut large = || reader.array(false, 1, "x", |r| r.int8("y").map(|_| [0_u8; 18]));
         assert!(large().is_ok());
         assert_eq!(large().unwrap_err().kind, DecodeErrorKind::TooMuchMemory);
+    }
+
+    #[test]
+    fn the_arrays_of_a_large_frame_take_no_more_than_there_is() {
+        let mut reader = Reader::new(Bytes::from(vec![0; 100_000_000]));
+        let mut take = |bytes| reader.charge(bytes, 1, "x").map_err(|error| error.kind);
+        assert_eq!(take(ARRAY_BYTES_MAX), Ok(()));
+        assert_eq!(take(1), Err(DecodeErrorKind::TooMuchMemory));
     }
 
     #[test]

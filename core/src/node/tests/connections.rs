@@ -3,6 +3,7 @@
 use super::stories::{create_topic, fetch, fetched, produce, produced, topic_request};
 use super::world::World;
 use crate::io::{CloseWhy, Effect, Input};
+use crate::wire::fetch_request::FetchPartition;
 use crate::wire::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use crate::wire::metadata_request::MetadataRequestTopic;
 use crate::wire::{ErrorCode, ListOffsetsRequest, MetadataRequest};
@@ -166,6 +167,41 @@ fn who_has_one_request_at_a_time_is_served_though_the_budget_is_spent() {
         world.ask(honest, 13, &produce(-1, topic, 0, &["a"]));
         assert!(!world.paused(honest));
     }
+}
+
+/// A fetch that waits holds many times its frame: ten of them would hold gigabytes.
+#[test]
+fn a_fetch_of_many_partitions_waits_only_if_there_is_room_for_it() {
+    let mut world = World::with(&[
+        ("socket.request.max.bytes", "1000000"),
+        ("queued.max.request.bytes", "1000000"),
+    ]);
+    let (first, second) = (world.connect(), world.connect());
+    let topic = create_topic(&mut world, first, "t", 1);
+    let mut request = fetch(topic, 0);
+    request.max_wait_ms = 1000;
+    let small = request.clone();
+    let one = request.topics[0].partitions[0].clone();
+    let unknown = (1..1500).map(|partition| FetchPartition {
+        partition,
+        ..one.clone()
+    });
+    request.topics[0].partitions.extend(unknown);
+    let waits = world.send(first, 17, &request);
+    world.settle();
+    assert!(!world.has_answer(first));
+    world.ask(second, 17, &request);
+    // Others wait as ever.
+    let waits_too = world.send(second, 17, &small);
+    world.settle();
+    assert!(!world.has_answer(second));
+    world.pass(std::time::Duration::from_secs(1));
+    world.answer::<crate::wire::FetchRequest>(first, waits);
+    world.answer::<crate::wire::FetchRequest>(second, waits_too);
+    // What is answered holds nothing.
+    world.send(second, 17, &request);
+    world.settle();
+    assert!(!world.has_answer(second));
 }
 
 #[test]
