@@ -158,6 +158,7 @@ pub struct Setup {
     controller_port: u16,
     properties: BTreeMap<String, String>,
     arguments: Vec<String>,
+    features: Vec<String>,
     core: Option<usize>,
     heap: &'static str,
 }
@@ -209,6 +210,7 @@ impl Setup {
             controller_port,
             properties,
             arguments: Vec::new(),
+            features: Vec::new(),
             core: None,
             heap: "512m",
         }
@@ -240,6 +242,12 @@ impl Setup {
     /// Further arguments of `trialog start`.
     pub fn with_arguments(mut self, arguments: &[&str]) -> Setup {
         self.arguments = arguments.iter().map(|&text| text.to_owned()).collect();
+        self
+    }
+
+    /// Formats with a feature at this level, as in metadata.version=25.
+    pub fn with_feature(mut self, level: &str) -> Setup {
+        self.features.push(level.to_owned());
         self
     }
 
@@ -313,6 +321,9 @@ impl Setup {
             ] {
                 command.args(["--feature", &format!("{feature}=0")]);
             }
+        }
+        for feature in &self.features {
+            command.args(["--feature", feature]);
         }
         command.args(["-t", CLUSTER, "-c"]).arg(&config);
         match finish(&mut command, Duration::from_secs(60)) {

@@ -343,10 +343,21 @@ fn formats_as_told(home: &Path) {
 /// As in Kafka, the logs of a directory that cannot be opened are offline, and come back with it.
 #[test]
 fn a_node_starts_without_one_of_its_log_directories() {
+    without_one_directory(|setup| setup);
+}
+
+/// The metadata of a cluster before KIP-858 does not say in which directory a log lies. No empty one takes its place.
+#[test]
+fn a_log_that_may_be_in_a_missing_directory_is_not_begun_anew() {
+    without_one_directory(|setup| setup.with_feature("metadata.version=14"));
+}
+
+fn without_one_directory(formatted: impl Fn(Setup) -> Setup) {
     let home = tempfile::tempdir().expect("a home");
     let (first, second) = (home.path().join("first"), home.path().join("second"));
     let dirs = format!("{},{}", first.display(), second.display());
     let setup = Setup::new(Kind::Trialog, home.path(), &first).with("log.dirs", &dirs);
+    let setup = formatted(setup);
     setup.format();
     let mut broker = setup.start();
     let mut client = broker.client();
