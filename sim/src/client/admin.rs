@@ -438,11 +438,12 @@ impl Admin {
         self.partitions.remove(&topic);
         self.done(cx);
         // Some cannot wait to have it again.
-        if !self.stopped && cx.below(2, 9) == 0 {
-            if let Some(again) = self.settings.reborn(cx) {
-                self.tasks.push_back(Task::Create(again));
-                self.next = cx.now;
-            }
+        if !self.stopped
+            && cx.below(2, 9) == 0
+            && let Some(again) = self.settings.reborn(cx)
+        {
+            self.tasks.push_back(Task::Create(again));
+            self.next = cx.now;
         }
     }
 

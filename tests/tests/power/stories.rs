@@ -402,7 +402,7 @@ fn stopped(s: &mut Stage, plan: Plan) -> Told {
     }
     let marker = fs::read_to_string(s.path(".kafka_cleanshutdown")).unwrap_or_default();
     let marker: Option<serde_json::Value> = serde_json::from_str(&marker).ok();
-    if !marker.is_some_and(|marker| marker["brokerEpoch"].as_i64().is_some()) {
+    if marker.is_none_or(|marker| marker["brokerEpoch"].as_i64().is_none()) {
         return Err("the clean-shutdown marker tells no epoch of the broker".to_owned());
     }
     s.start()?;
