@@ -393,7 +393,7 @@ async fn serve(shared: Shared, operator: Operator, volume: Volume, seed: u64) {
         witness: None,
         ready: None,
     };
-    let ended = driver::run(Script::new(Arc::clone(&shared)), world).await;
+    let (ended, _disk) = driver::run(Script::new(Arc::clone(&shared)), world).await;
     assert_eq!(ended, Ended::Halted(Halt::Clean));
     let mut ledger = lock(&shared);
     ledger.life += 1;
