@@ -137,6 +137,10 @@ impl Disk {
 
 impl File {
     fn lose_power(&mut self, choices: &mut Choices, id: InodeId, cut: Cut, loss: &mut Loss) {
+        if std::mem::take(&mut self.hollow) && self.dirty.is_empty() {
+            self.cache.clone_from(&self.durable);
+            loss.lost += 1;
+        }
         if self.dirty.is_empty() {
             return;
         }

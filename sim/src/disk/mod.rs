@@ -113,6 +113,8 @@ struct File {
     allocated: u64,
     /// What it is for: the subject of choices about it.
     role: String,
+    /// The cache has what the medium never took, whatever is synced.
+    hollow: bool,
     /// Sectors that the medium cannot read any more.
     unreadable: BTreeSet<u64>,
 }
@@ -190,6 +192,7 @@ impl File {
         for change in self.dirty.iter_mut().take(many) {
             if let Change::Write { at, data } = change {
                 let (at, len) = (*at, data.len() as u64);
+                self.hollow = true;
                 *change = Change::Dropped { at, len };
             }
         }
