@@ -764,8 +764,10 @@ impl Producer {
             || error == ErrorCode::UNKNOWN_PRODUCER_ID
             || error == ErrorCode::INVALID_PRODUCER_EPOCH
         {
+            // In a topic that has the name of a deleted one, a late batch of a former epoch may have been the first that it had.
+            let exists = cx.judge.topic(tp.topic) == Some(TopicState::Exists);
             let known = self.lanes.get(&tp).is_some_and(|lane| lane.known);
-            if first && known {
+            if first && known && exists {
                 let writer = self.batch(tp, serial).and_then(|batch| batch.writer);
                 cx.judge.violate(
                     Invariant::Order,
