@@ -398,6 +398,11 @@ fn without_one_directory(formatted: impl Fn(Setup) -> Setup) {
         assert_eq!(produce(&mut client, partition), (0, next));
     }
     assert!(broker.stop().0.success());
+
+    std::fs::rename(&first, &away).expect("moved");
+    std::fs::write(&first, "").expect("no directory");
+    let why = setup.try_start(PATIENCE).map(|_| ()).unwrap_err();
+    assert!(why.contains("holds the metadata log and failed"), "{why}");
 }
 
 #[test]
