@@ -32,6 +32,7 @@ pub fn is_hunted(mutant: Mutant) -> bool {
             | Mutant::KeepRolledBackSegment
             | Mutant::RetireFrontierTooSoon
             | Mutant::OpenOverLostEpochs
+            | Mutant::TrustPageCache
             | Mutant::StopWaitsForFailedDirectory
             | Mutant::DeleteInFailedDirectory
             | Mutant::WaitForRoomInFailedDirectory

@@ -117,7 +117,7 @@ pub fn unclean_from_the_start(s: &mut Stage) -> Told {
     s.arm();
     let first_of_the_epoch = Rule::new(
         SyncKind::File,
-        "/__cluster_metadata-0/00000000000000000000.log",
+        "__cluster_metadata-0/00000000000000000000.log",
         Missing::Freeze(0),
     );
     s.fs.add_rule(first_of_the_epoch);
@@ -140,7 +140,7 @@ pub fn epoch_taken(s: &mut Stage) -> Told {
     s.arm();
     let first_of_the_epoch = Rule::new(
         SyncKind::File,
-        "/__cluster_metadata-0/00000000000000000000.log",
+        "__cluster_metadata-0/00000000000000000000.log",
         Missing::Freeze(0),
     );
     s.fs.add_rule(first_of_the_epoch);

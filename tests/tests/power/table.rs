@@ -101,7 +101,7 @@ pub const SPARED: &[Spared] = &[
     Spared {
         site: "log/shutdown: the offset index",
         kind: File,
-        path: "/t-0/00000000000000000000.index",
+        path: "t-0/00000000000000000000.index",
         why: "one that ends early is gone on from where it ends, one that is wrong is made anew",
     },
 ];
@@ -125,7 +125,7 @@ pub const SYNCS: &[Sync] = syncs! {
     full "format: the name of meta.properties": Directory "/data" 1 + 1, formatted => "does not start";
     full "format: the name of bootstrap.checkpoint, before that of meta.properties": Directory "/data" 0 + 1, half_formatted => "without bootstrap.checkpoint";
 
-    smoke "log/directory: a round, the logs": File "/t-0/00000000000000000000.log" 0 + 1, acknowledged => "first was promised at offset 0, and is lost";
+    smoke "log/directory: a round, the logs": File "t-0/00000000000000000000.log" 0 + 1, acknowledged => "first was promised at offset 0, and is lost";
     smoke "log/directory: a round, its record in the frontier": File "/data/trialog-frontier-00000000000000000001" 0 + 1, proven => "rot passed for a torn tail";
     full "log/directory: a new frontier, and that the clean marker is gone": Directory "/data" 0 + 1, unclean_from_the_start => "does not start";
     full "log/directory: a checkpoint before its rename, recovery points": File "/data/recovery-point-offset-checkpoint.tmp" 0 + 1, recovery_points_written => "rot passed for a torn tail";
@@ -134,31 +134,31 @@ pub const SYNCS: &[Sync] = syncs! {
     full "log/directory: a checkpoint's rename, start offsets": Directory "/data" 0 + 1, records_deleted => "DeleteRecords up to 2 is undone";
     full "log/directory: a checkpoint before its rename, high watermarks": File "/data/replication-offset-checkpoint.tmp" 0 + 1, stopped_and_hollow => "damaged";
 
-    full "log/removal: partition.metadata before its rename": File "/t-0/partition.metadata.tmp" 0 + 1, created => "cannot be read";
+    full "log/removal: partition.metadata before its rename": File "t-0/partition.metadata.tmp" 0 + 1, created => "cannot be read";
     full "log/removal: the first names in a log's directory": Directory "/t-0" 0 + 2, created => "first was promised at offset 0, and is lost";
     smoke "log/removal: the name of a log's directory": Directory "/data" 0 + 1, created => "first was promised at offset 0, and is lost";
     full "log/removal: the new name of a deleted log": Directory "/data" 0 + 1, topic_deleted => "partition.metadata is missing";
 
     smoke "log/append: the name of a new segment": Directory "/t-0" 0 + 2, rolled => "second was promised at offset 1, and is lost";
-    full "log/append: the offset index of a rolled segment before its rename": File "/t-0/00000000000000000000.index.tmp" 0 + 1, sealed => "missing or wrong";
-    full "log/append: the time index of a rolled segment before its rename": File "/t-0/00000000000000000000.timeindex.tmp" 0 + 1, sealed => "missing or wrong";
-    full "log/append: the producers at the end of a rolled segment before its rename": File "/t-0/00000000000000000003.snapshot.tmp" 0 + 1, sealed => "snapshot is damaged";
-    full "log/append: the leader epochs before their rename": File "/t-0/leader-epoch-checkpoint.tmp" 0 + 1, epochs_remembered => "the end of epoch 0 was";
-    full "log/append: what a full disk took back": File "/t-0/00000000000000000000.log" 0 + 1, room_again => "is lost";
+    full "log/append: the offset index of a rolled segment before its rename": File "t-0/00000000000000000000.index.tmp" 0 + 1, sealed => "missing or wrong";
+    full "log/append: the time index of a rolled segment before its rename": File "t-0/00000000000000000000.timeindex.tmp" 0 + 1, sealed => "missing or wrong";
+    full "log/append: the producers at the end of a rolled segment before its rename": File "t-0/00000000000000000003.snapshot.tmp" 0 + 1, sealed => "snapshot is damaged";
+    full "log/append: the leader epochs before their rename": File "t-0/leader-epoch-checkpoint.tmp" 0 + 1, epochs_remembered => "the end of epoch 0 was";
+    full "log/append: what a full disk took back": File "t-0/00000000000000000000.log" 0 + 1, room_again => "is lost";
     full "log/append: the file of a segment that a full disk refused": Directory "/t-0" 0 + 2, room_for_a_segment => "is lost";
 
     full "log/retention: a segment leaves its log": Directory "/t-0" 0 + 1, expired => "the log begins at 0 again";
 
     full "log/opening: the names that a killed life left": Directory "/t-0" 0 + 3, found_after_a_kill => "cannot be read";
-    full "log/opening: a torn tail that was cut": File "/t-0/00000000000000000000.log" 0 + 1, tail_cut => "is lost";
+    full "log/opening: a torn tail that was cut": File "t-0/00000000000000000000.log" 0 + 1, tail_cut => "is lost";
 
-    full "log/shutdown: the producers": File "/t-0/00000000000000000001.snapshot" 0 + 1, stopped_and_lost => "damaged";
-    full "log/shutdown: the time index": File "/t-0/00000000000000000000.timeindex" 0 + 1, found_by_timestamp => "is at 1050, and -1 was told";
+    full "log/shutdown: the producers": File "t-0/00000000000000000001.snapshot" 0 + 1, stopped_and_lost => "damaged";
+    full "log/shutdown: the time index": File "t-0/00000000000000000000.timeindex" 0 + 1, found_by_timestamp => "is at 1050, and -1 was told";
     smoke "log/shutdown: the names of indexes and producers": Directory "/t-0" 0 + 1, stopped_and_lost => "a late retry was appended again";
     full "log/shutdown: the clean-shutdown marker": File "/data/.kafka_cleanshutdown" 0 + 1, stopped_and_lost => "the clean-shutdown marker tells no epoch";
     full "log/shutdown: the name of the marker, and that our files are gone": Directory "/data" 3 + 1, stopped_and_lost => "is left after a clean stop";
 
-    full "quorum: quorum-state before its rename": File "/__cluster_metadata-0/quorum-state.tmp" 0 + 1, started => "does not start";
+    full "quorum: quorum-state before its rename": File "__cluster_metadata-0/quorum-state.tmp" 0 + 1, started => "does not start";
     full "quorum: the rename of quorum-state": Directory "/__cluster_metadata-0" 0 + 1, epoch_taken => "was taken twice";
     full "quorum: a snapshot before its rename": File ".checkpoint.tmp" 0 + 1, snapshot_taken => "does not start";
     full "quorum: the rename of a snapshot": Directory "/__cluster_metadata-0" 0 + 2, snapshot_taken => "does not start";
