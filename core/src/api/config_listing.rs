@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::io::CloseWhy;
 use crate::metadata::Image;
 use crate::situation::Situation;
-use crate::wire::{DescribeConfigsRequest, DescribeConfigsResponse, EncodeError};
+use crate::wire::{DescribeConfigsRequest, DescribeConfigsResponse, EncodeError, Str};
 
 /// A piece that has so many properties ends: those of a hundred topics.
 const PROPERTIES: usize = 3_400;
@@ -33,11 +33,22 @@ pub(super) struct Configs {
     refused: Option<&'static str>,
     /// How many are told.
     told: usize,
+    /// The request itself takes more than there is room for.
+    has_no_room: bool,
 }
 
 impl Api {
     pub(super) fn describe_configs(&mut self, asked: Asked, request: DescribeConfigsRequest) {
-        self.begin_listing(asked, Of::Configs(Configs::new(request)));
+        let mut configs = Configs::new(request);
+        // The request is kept while it is told: what it takes beyond its frame counts as in work.
+        let bytes = configs.bytes();
+        if bytes > BYTES_FREE && bytes > self.connections.request_room() {
+            configs.request.resources = Vec::new();
+            configs.has_no_room = true;
+        } else {
+            self.connections.hold(asked.id, bytes);
+        }
+        self.begin_listing(asked, Of::Configs(configs));
     }
 }
 
@@ -47,12 +58,24 @@ impl Configs {
             refused: describe_configs::refused(&request),
             request,
             told: 0,
+            has_no_room: false,
         }
+    }
+
+    /// What the decoded request takes.
+    fn bytes(&self) -> u64 {
+        let resources = &self.request.resources;
+        let keys = resources
+            .iter()
+            .filter_map(|resource| resource.configuration_keys.as_ref());
+        let keys: usize = keys.map(Vec::len).sum();
+        (size_of_val(resources.as_slice()) + keys * size_of::<Str>()) as u64
     }
 
     pub(super) fn describe(&self, out: &mut Situation) {
         out.number(7);
         out.flag(self.refused.is_some());
+        out.flag(self.has_no_room);
         out.count(self.told);
     }
 
@@ -64,6 +87,10 @@ impl Configs {
         pieces: &mut Pieces,
         room: u64,
     ) -> Result<Option<Answer>, EncodeError> {
+        if self.has_no_room {
+            let why = "it describes more resources than there is room for".to_owned();
+            return Ok(Some(Answer::Close(CloseWhy::Malformed(why))));
+        }
         let next = self.request.resources.get(self.told..).unwrap_or_default();
         let next = &next[..next.len().min(ITEMS)];
         let results = match self.refused {

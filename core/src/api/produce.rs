@@ -308,7 +308,9 @@ impl Api {
                 Ok(view) => {
                     let (request, slot) = (wait.asked.id, wait.slots.len());
                     let token = self.pending.wait(Checking { request, slot });
-                    let rules = view.config.rules(cx.now.wall);
+                    let mut rules = view.config.rules(cx.now.wall);
+                    // The partitions of a request share the room for what is told of their records.
+                    rules.faults_told = (rules.faults_told / (slot + 1)).max(3);
                     let job = Job::Validate { records, rules };
                     cx.out.push(Effect::Work { token, job });
                     State::Checking(token)

@@ -261,7 +261,10 @@ impl Sessions {
         if session.uses_topic_ids != request.uses_topic_ids {
             return Err(ErrorCode::FETCH_SESSION_TOPIC_ID_ERROR);
         }
-        if self.is_beyond(request.asks.len()) {
+        let is_new = |(key, _): &&(FetchKey, FetchAsk)| !session.partitions.contains_key(key);
+        if self.is_beyond(request.asks.len())
+            && self.is_beyond(request.asks.iter().filter(is_new).count())
+        {
             // The fetcher begins anew, and is answered without a session if there is no room for it.
             self.remove(request.id);
             return Err(ErrorCode::FETCH_SESSION_ID_NOT_FOUND);

@@ -620,8 +620,13 @@ impl LogStore {
                 segment.entry_synced = true;
             }
         }
+        let told = log.durable_start;
         if !log.removing {
             log.settle_first_base();
+        }
+        let start = log.durable_start;
+        if start > told {
+            self.notices.push_back(Notice::StartMoved(id, start));
         }
         self.advance_ready(cx, id);
         self.apply_retention(cx, id);

@@ -227,6 +227,7 @@ impl LogConfig {
             compression: self.compression,
             compression_level: self.compression_level,
             max_message_bytes: self.max_message_bytes.min(BATCH_MAX.cast_signed()),
+            faults_told: crate::work::FAULTS_TOLD,
             now,
         }
     }

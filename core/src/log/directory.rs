@@ -716,7 +716,11 @@ impl LogStore {
         };
         let directory = &mut self.dirs[log.dir];
         for kind in CheckpointKind::ALL {
-            let written = log.checkpointed[kind as usize];
+            let mut written = log.checkpointed[kind as usize];
+            if kind == CheckpointKind::StartOffsets {
+                // A file that leaves the start out may be on its way only.
+                written = written.max(Some(log.start));
+            }
             if let Some(offset) = written.filter(|offset| *offset > Offset(0)) {
                 let key = (log.topic.clone(), log.partition);
                 directory.checkpoint(kind).leave(key, offset);

@@ -137,6 +137,9 @@ impl LogStore {
             self.note(cx, Level::Error, message);
             self.set_timer(cx, TRY_EVERY_MS, Timer::Room(dir));
         }
+        if lack == DiskError::TooManyOpen {
+            self.close_cold_files(cx, 0);
+        }
         self.give_up_reserve(cx, dir);
     }
 

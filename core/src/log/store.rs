@@ -232,6 +232,12 @@ impl LogStore {
         self.dirs.get(dir)?.id
     }
 
+    /// The place among the log directories of the one with this id. Of one that could not be opened the id is not known.
+    #[must_use]
+    pub fn directory_of(&self, id: Uuid) -> Option<usize> {
+        self.dirs.iter().position(|own| own.id == Some(id))
+    }
+
     /// Is this log directory in service?
     #[must_use]
     pub fn directory_online(&self, dir: usize) -> bool {

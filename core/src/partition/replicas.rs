@@ -267,7 +267,7 @@ impl Replicas {
             }
             None => {
                 let directory = state.directory(self.node).filter(Uuid::names_directory);
-                let dir = directory.and_then(|directory| directory_of(store, directory));
+                let dir = directory.and_then(|directory| store.directory_of(directory));
                 match directory {
                     Some(id) if dir.is_none() => {
                         let place = format!(
@@ -384,17 +384,6 @@ fn lost(cx: &mut Cx, topic: &Str, index: PartitionIndex, place: &str) {
     let message =
         format!("{log} {place}. Bring the directory back and restart, or delete the topic");
     cx.out.event(Event::PartitionOffline { log, message });
-}
-
-/// The place among the log directories of the one with this id.
-fn directory_of(store: &LogStore, id: Uuid) -> Option<usize> {
-    if !id.names_directory() {
-        return None;
-    }
-    (0..)
-        .map_while(|at| store.directory_id(at).map(|own| (at, own)))
-        .find(|(_, own)| *own == id)
-        .map(|(at, _)| at)
 }
 
 /// The properties of topics' logs: the broker's resolved once a piece, a topic's once for all its partitions in a row.

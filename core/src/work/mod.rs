@@ -90,9 +90,14 @@ pub struct ValidateRules {
     pub compression_level: i32,
     /// `max.message.bytes`: of a whole batch.
     pub max_message_bytes: i32,
+    /// The most faults of single records that are told: a client takes a record that is not named for one that only had bad company.
+    pub faults_told: usize,
     /// The wall clock when the job was issued: judges timestamps, and is the append time of `LogAppendTime`.
     pub now: WallMs,
 }
+
+/// More faults than an honest batch has records.
+pub const FAULTS_TOLD: usize = 10_000;
 
 impl Default for ValidateRules {
     fn default() -> ValidateRules {
@@ -104,6 +109,7 @@ impl Default for ValidateRules {
             compression: None,
             compression_level: 0,
             max_message_bytes: 1_048_588,
+            faults_told: FAULTS_TOLD,
             now: WallMs(0),
         }
     }

@@ -16,10 +16,6 @@ use crate::wire::batch::{
     PREFIX_LEN, checksum,
 };
 
-/// The most faults of single records that are told to the client: more than an honest batch has records. A client takes a record that
-/// is not told for one that only had bad company.
-const RECORD_FAULTS_TOLD: usize = 10_000;
-
 fn fault(kind: RecordsFaultKind, message: impl Into<String>) -> RecordsFault {
     RecordsFault {
         kind,
@@ -217,7 +213,7 @@ fn check_records(
         };
         if let Some(what) = what {
             fault_count += 1;
-            if faults.len() < RECORD_FAULTS_TOLD {
+            if faults.len() < rules.faults_told {
                 faults.push((index, what));
             }
         }

@@ -471,7 +471,11 @@ fn carry_out(token: Token, what: What) -> Result<Outcome, Errno> {
     match what {
         What::MakeDir(parent, name, id) => {
             rustix::fs::mkdirat(&parent, name.as_str(), DIR_MODE)?;
-            Ok(Outcome::Dir(token, id, open_dir(&parent, &name)?))
+            let opened = open_dir(&parent, &name).inspect_err(|_| {
+                // A failure means that nothing was done: it may be tried again.
+                _ = rustix::fs::unlinkat(&parent, name.as_str(), AtFlags::REMOVEDIR);
+            });
+            Ok(Outcome::Dir(token, id, opened?))
         }
         What::OpenDir(parent, name, id) => Ok(Outcome::Dir(token, id, open_dir(&parent, &name)?)),
         What::RemoveDir(parent, name) => {

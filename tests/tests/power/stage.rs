@@ -236,7 +236,7 @@ impl Stage {
     pub fn client(&self) -> Told<Client> {
         let running = self.running.as_ref().ok_or("nothing runs")?;
         let mut client = Client::connect(&running.bootstrap()).map_err(failed("connecting"))?;
-        client.patience(Duration::from_secs(3));
+        client.patience(Duration::from_secs(10));
         Ok(client)
     }
 

@@ -676,6 +676,17 @@ fn set_a_log_aside(mutants: Mutants) {
 }
 
 #[test]
+fn a_directory_is_known_by_its_id_behind_one_that_is_not_known() {
+    let (mut world, _) = world_with_two_directories(5);
+    world.start();
+    let [first, second] = [0, 1].map(|at| world.store.directory_id(at).expect("known"));
+    assert_eq!(world.store.directory_of(second), Some(1));
+    world.store.dirs[0].id = None;
+    assert_eq!(world.store.directory_of(first), None);
+    assert_eq!(world.store.directory_of(second), Some(1));
+}
+
+#[test]
 fn a_metadata_log_in_another_directory_stops_the_start() {
     let (mut world, _) = world_with_two_directories(5);
     let lost = "other/__cluster_metadata-0/00000000000000000000.log";
