@@ -104,9 +104,11 @@ fn two_signals_at_once_are_one() {
     assert_eq!(status.code(), Some(0), "it stopped gracefully");
 }
 
+/// Whatever this test was itself started with.
 #[test]
 fn the_end_of_the_terminal_is_a_stop() {
-    let (mut child, _, data) = dev(&[]);
+    let mut env = Command::new("env");
+    let (mut child, _, data) = dev_as(env.arg("--default-signal=HUP").arg(binary()), &[]);
     signal(&child, rustix::process::Signal::HUP);
     assert_eq!(child.wait().expect("it ends").code(), Some(0));
     assert!(!Path::new(&data).exists(), "its data is gone");
