@@ -578,15 +578,18 @@ impl LogStore {
         at: usize,
         result: Result<DiskDone, DiskError>,
     ) {
-        let Some((dir, then)) = self.plans.get(&id).map(|plan| (plan.dir, plan.then)) else {
+        let Some(plan) = self.plans.get(&id) else {
             return;
         };
+        let (dir, then, has_failed) = (plan.dir, plan.then, plan.failed.is_some());
         let lack = match result {
             Err(lack @ (DiskError::Full | DiskError::TooManyOpen)) => Some(lack),
             Ok(_) | Err(_) => None,
         };
         let waits = lack.is_some() && self.waits_with_step(dir, then, id, at);
+        // Where a plan has failed already its directory may be about to go out of service: nothing is written there for want of room.
         if let Some(lack) = lack
+            && !has_failed
             && !matches!(then, Then::ReserveCreated | Then::ReserveMade)
         {
             self.no_room(cx, dir, lack);

@@ -8,6 +8,7 @@
 pub mod conformance;
 mod contract;
 mod loss;
+mod misdirected;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -398,33 +399,6 @@ impl Disk {
         let inode = self.inode(root, path, name);
         if let Some(Inode::File(file)) = inode.and_then(|inode| self.inodes.get_mut(&inode)) {
             file.unreadable.insert(at as u64 / SECTOR);
-        }
-    }
-
-    /// What once was written to the sector of `from` had gone to that of `to`: the one holds zeros, the other what it never was
-    /// to hold.
-    pub fn misdirect(&mut self, from: &Place<'_>, to: &Place<'_>) {
-        let sector = |at: usize, len: usize| {
-            let begin = at - at % SECTOR as usize;
-            begin..(begin + SECTOR as usize).min(len)
-        };
-        let mut moved = Vec::new();
-        for (place, lands) in [(from, false), (to, true)] {
-            let inode = self.inode(place.root, &[place.dir], place.name);
-            if let Some(Inode::File(file)) = inode.and_then(|inode| self.inodes.get_mut(&inode)) {
-                let range = sector(place.at, file.durable.len());
-                if !lands {
-                    moved = file.durable[range.clone()].to_vec();
-                }
-                for content in [&mut file.cache, &mut file.durable] {
-                    for (nth, byte) in content[range.clone()].iter_mut().enumerate() {
-                        *byte = match lands {
-                            true => moved.get(nth).copied().unwrap_or(*byte),
-                            false => 0,
-                        };
-                    }
-                }
-            }
         }
     }
 

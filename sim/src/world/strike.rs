@@ -255,18 +255,22 @@ impl World {
                 break;
             }
         }
-        for (Place { dir, name, at, .. }, tp) in &struck {
-            self.note(|| format!("FAULT {} of {dir}/{name} at byte {at}", fault.name()));
-            self.judge.rots(*tp);
-        }
         let disk = &mut self.machine.disk;
+        if let [(from, _), (to, _)] = struck.as_slice()
+            && !disk.misdirect(from, to)
+        {
+            return;
+        }
         match struck.as_slice() {
-            [(from, _), (to, _)] => disk.misdirect(from, to),
             [(place, _)] if fault == Fault::LatentError => {
                 disk.spoil(place.root, &[place.dir], place.name, place.at);
             }
             [(place, _)] => disk.rot(place.root, &[place.dir], place.name, place.at),
             _ => {}
+        }
+        for (Place { dir, name, at, .. }, tp) in &struck {
+            self.note(|| format!("FAULT {} of {dir}/{name} at byte {at}", fault.name()));
+            self.judge.rots(*tp);
         }
         self.count(fault.name());
     }
