@@ -22,18 +22,18 @@ impl Disk {
         if is_unseen(&moved, target, &target_at) {
             return false;
         }
-        self.overwrite(from, source_at, &[]);
+        self.overwrite(from, source_at, &vec![0; moved.len()]);
         self.overwrite(to, target_at, &moved);
         true
     }
 
-    /// Puts `bytes` into a range of a file, and zeros where they end.
+    /// Puts `bytes` into a range of a file, as far as it goes.
     fn overwrite(&mut self, place: &Place<'_>, range: Range<usize>, bytes: &[u8]) {
         let inode = self.inode(place.root, &[place.dir], place.name);
         if let Some(Inode::File(file)) = inode.and_then(|inode| self.inodes.get_mut(&inode)) {
             for content in [&mut file.cache, &mut file.durable] {
-                for (nth, byte) in content[range.clone()].iter_mut().enumerate() {
-                    *byte = bytes.get(nth).copied().unwrap_or(0);
+                for (old, new) in content[range.clone()].iter_mut().zip(bytes) {
+                    *old = *new;
                 }
             }
         }
